@@ -1,0 +1,151 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/holdfast-mesh/holdfast/node/api"
+	"github.com/holdfast-mesh/holdfast/node/ledger"
+)
+
+// transfer is a signed operation that moves a unit from a trader to the faucet.
+func (c *cluster) transfer(trader int) []byte {
+	return c.op(c.traders[trader], "transfer 0.000001 USDT to "+ledger.AccountOf(c.faucet).String())
+}
+
+// agreed waits until all running nodes have executed a commit, and compares what
+// they say of every commit up to it.
+func (c *cluster) agreed(commit uint64) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for index := uint64(1); index <= commit; index++ {
+		var first *api.Executed
+		for i, m := range c.nodes {
+			if m.Node == nil {
+				continue
+			}
+			e, err := backend{m.Node}.Next(ctx, index-1)
+			if tooOld := (*api.TooOldError)(nil); errors.As(err, &tooOld) {
+				continue // it took over a state
+			}
+			if err != nil {
+				c.t.Fatalf("node %d, commit %d: %v", i, index, err)
+			}
+			if first == nil {
+				first = e
+			}
+			if e.Digest != first.Digest || e.TimeMs != first.TimeMs || len(e.Records) != len(first.Records) {
+				c.t.Fatalf("commit %d: node %d says %+v, another %+v", index, i, e, first)
+			}
+		}
+	}
+}
+
+// halt stops a node and forgets it, with its disk if lost.
+func (c *cluster) halt(i int, lost bool) {
+	c.t.Helper()
+	c.nodes[i].stop()
+	c.nodes[i].Node = nil
+	if lost {
+		if err := os.RemoveAll(c.nodes[i].cfg.storePath()); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// With two of four nodes gone the others answer reads, take operations as
+// pending, and say that there is no quorum; when the nodes return, these are final.
+func TestWithoutQuorum(t *testing.T) {
+	c := newCluster(t, 4)
+	c.untilQuorum()
+	c.final(1, c.transfer(0))
+	c.halt(2, false)
+	c.halt(3, false)
+	left := backend{c.nodes[0].Node}
+	c.eventually("the loss is noticed", func() bool { return !left.AsOf().Quorum })
+	id := c.submit(0, c.transfer(1))
+	if s, err := left.Op(t.Context(), id); err != nil || s.State != api.OpPending && s.State != api.OpIncluded {
+		t.Errorf("without a quorum it is %+v, %v", s, err)
+	}
+	left.View(func(l *ledger.Ledger, asOf api.AsOf) {
+		if _, held := l.Balance(ledger.AccountOf(c.traders[0]), 1); !held.IsZero() || asOf.Quorum || asOf.Commit == 0 {
+			t.Errorf("a read without a quorum: held %v, %+v", held, asOf)
+		}
+	})
+	if left.Status().Ready {
+		t.Error("it says that it is ready")
+	}
+	c.start(2)
+	c.start(3)
+	final := c.ends(0, id, api.OpFinal)
+	c.ends(3, id, api.OpFinal)
+	c.agreed(final.Commit)
+}
+
+// A node that was away catches up, and what it had acknowledged is final.
+func TestRestart(t *testing.T) {
+	c := newCluster(t, 4)
+	c.untilQuorum()
+	for i := range 5 {
+		c.final(i%4, c.transfer(i))
+	}
+	c.halt(3, false)
+	last := c.final(0, c.transfer(5))
+	c.start(3)
+	c.ends(3, last.ID, api.OpFinal)
+	c.agreed(c.final(3, c.transfer(6)).Commit)
+}
+
+// A validator whose store is gone does not start as if it were new; told that its
+// disk was lost it asks the others, and proposes again.
+func TestLostDisk(t *testing.T) {
+	c := newCluster(t, 4)
+	c.untilQuorum()
+	before := c.final(3, c.transfer(0))
+	c.halt(3, true)
+	if n, err := Open(c.nodes[3].cfg, discard); !errors.Is(err, ErrLostDisk) {
+		n.Close()
+		t.Fatalf("without --recover: %v", err)
+	}
+	c.nodes[3].cfg.Recover = true
+	c.start(3)
+	c.ends(3, before.ID, api.OpFinal)
+	recovered := backend{c.nodes[3].Node}
+	c.eventually("it proposes again", func() bool { return !recovered.Status().Recovering && recovered.Status().Ready })
+	// A validator that proposes forwards nothing, so this is in a block of its own.
+	c.agreed(c.final(3, c.transfer(1)).Commit)
+}
+
+// An observer with nothing but the network's id and one address joins, follows,
+// and takes operations for validators; its directory deleted, it does so again.
+func TestObserverJoins(t *testing.T) {
+	c := newCluster(t, 4)
+	c.untilQuorum()
+	before := c.final(0, c.transfer(0))
+	cfg := c.config(4)
+	cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
+	key, err := CreateKey(cfg.KeyPath(), Lock{Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := FetchBundle(t.Context(), c.bundle.ID(), c.nodes[1].Addrs()[0], key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bundle.WriteBundle(cfg.BundlePath()); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes = append(c.nodes, &member{cfg: cfg})
+	for range 2 {
+		c.start(4)
+		observer := backend{c.nodes[4].Node}
+		c.eventually("the observer is ready", func() bool { return observer.Status().Ready })
+		c.ends(4, before.ID, api.OpFinal)
+		c.agreed(c.final(4, c.transfer(1)).Commit)
+		c.halt(4, true)
+	}
+}

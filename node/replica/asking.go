@@ -1,0 +1,249 @@
+package replica
+
+import (
+	"slices"
+	"time"
+
+	"github.com/holdfast-mesh/holdfast/node/dag"
+)
+
+// asking is the questions to other validators that wait for an answer, and
+// whom to ask next. There is at most one per slot, so their number is bounded by
+// the committee and the chunks under way.
+type asking struct {
+	lastID  uint64
+	open    []question      // by rising ID
+	fetches []fetchQuestion // by rising ID
+	down    []bool          // per author: no way to it
+	turn    int             // whose turn it is to be asked
+	// giver is whose answer is being taken; nil otherwise.
+	giver *dag.Author
+}
+
+// question is an open request.
+type question struct {
+	slot     slot
+	request  Request
+	deadline time.Time
+}
+
+// slot names what a question is for; there is one open question per slot.
+type slot struct {
+	kind Kind
+	n    uint64
+}
+
+func slotNewest(a dag.Author) slot { return slot{AskNewest, uint64(a)} }
+
+// reset forgets all questions: they were of an agreement that is over. Under
+// another committee the links are others as well.
+func (k *asking) reset(authors int, sameLinks bool) {
+	k.open, k.fetches = nil, nil
+	if !sameLinks || len(k.down) != authors {
+		k.down = make([]bool, authors)
+		k.turn = 0
+	}
+}
+
+func (k *asking) connected(l Link) {
+	if int(l.Peer) < len(k.down) {
+		k.down[l.Peer] = !l.Up
+	}
+}
+
+// wakeAt is when the first question has waited for too long.
+func (k *asking) wakeAt() (at time.Time) {
+	for _, q := range k.open {
+		if at.IsZero() || q.deadline.Before(at) {
+			at = q.deadline
+		}
+	}
+	return at
+}
+
+// expire closes the questions that have waited for too long.
+func (k *asking) expire(now time.Time) {
+	k.open = slices.DeleteFunc(k.open, func(q question) bool { return !now.Before(q.deadline) })
+}
+
+// forget closes the questions of some kinds: their answers are of no use any more.
+func (k *asking) forget(kinds ...Kind) {
+	k.open = slices.DeleteFunc(k.open, func(q question) bool { return slices.Contains(kinds, q.slot.kind) })
+}
+
+// pending reports whether a slot's question is open.
+func (k *asking) pending(s slot) bool {
+	return slices.ContainsFunc(k.open, func(q question) bool { return q.slot == s })
+}
+
+// close takes the question an answer is to out of the open ones. ok is false
+// when there is none: it came too late, or nobody asked.
+func (k *asking) close(a *Answer) (q question, ok bool) {
+	i := slices.IndexFunc(k.open, func(q question) bool {
+		return q.request.ID == a.ID && q.request.Kind == a.Kind && q.request.To == a.From
+	})
+	if i < 0 {
+		return question{}, false
+	}
+	q = k.open[i]
+	k.open = slices.Delete(k.open, i, i+1)
+	return q, true
+}
+
+// askOnce asks unless the slot's last question is still open.
+func (r *Replica) askOnce(s slot, to dag.Author, q Request) bool {
+	if r.asking.pending(s) {
+		return false
+	}
+	q = r.ask(to, q)
+	r.asking.open = append(r.asking.open, question{s, q, r.now.Add(r.cfg.AskTimeout)})
+	return true
+}
+
+// ask sends a request and does not wait for its answer.
+func (r *Replica) ask(to dag.Author, q Request) Request {
+	r.asking.lastID++
+	q.ID, q.To = r.asking.lastID, to
+	r.effects.Ask = append(r.effects.Ask, q)
+	return q
+}
+
+// nextPeer is whom to ask next: each in turn, those we are connected to before
+// the others. ok is false when there is nobody else.
+func (r *Replica) nextPeer() (peer dag.Author, ok bool) {
+	self, validator := r.core.Self()
+	size := r.committee.Size()
+	fallback := -1
+	for i := range size {
+		a := (r.asking.turn + i) % size
+		if validator && dag.Author(a) == self {
+			continue
+		}
+		if !r.asking.down[a] {
+			r.asking.turn = a + 1
+			return dag.Author(a), true
+		}
+		if fallback < 0 {
+			fallback = a
+		}
+	}
+	if fallback < 0 {
+		return 0, false
+	}
+	r.asking.turn = fallback + 1
+	return dag.Author(fallback), true
+}
+
+// fetch asks for the ancestors the core misses. The core repeats them until
+// they come, and says each time whom to ask. What turns out to be missing below a
+// block that somebody just gave us from its disk is asked of the same: it has
+// accepted that block, so it has what is below. The author may be one that
+// withholds, and a chain of its blocks would cost a timeout for every link. Far behind,
+// the commits that are asked for bring them all.
+func (r *Replica) fetch(missing []dag.Missing) {
+	if len(missing) == 0 || r.far() {
+		return
+	}
+	if giver := r.asking.giver; giver != nil {
+		missing = slices.Clone(missing)
+		for i := range missing {
+			if missing[i].Attempt == 0 {
+				missing[i].From = *giver
+			}
+		}
+	}
+	for len(missing) > 0 {
+		from := missing[0].From
+		var refs []dag.Ref
+		var rest []dag.Missing
+		for _, m := range missing {
+			if m.From == from && len(refs) < askRefsMax {
+				refs = append(refs, m.Ref)
+			} else {
+				rest = append(rest, m)
+			}
+		}
+		r.askBlocks(from, refs, 0)
+		missing = rest
+	}
+}
+
+// Bounds of asking for ancestors.
+const (
+	fetchesMax    = 128 // questions that are remembered; the oldest are forgotten
+	fetchTriesMax = 3   // validators asked at once, one after the other, before the core's next turn
+)
+
+// fetchQuestion is a question for blocks. Unlike others it is not asked
+// again when no answer comes, for the core does that; but when somebody says it has
+// them not, the next is asked at once.
+type fetchQuestion struct {
+	id    uint64
+	to    dag.Author
+	refs  []dag.Ref
+	tries int
+}
+
+func (r *Replica) askBlocks(from dag.Author, refs []dag.Ref, tries int) {
+	q := r.ask(from, Request{Kind: AskBlocks, Epoch: r.core.Rules().Epoch, Refs: refs})
+	if len(r.asking.fetches) == fetchesMax {
+		r.asking.fetches = slices.Delete(r.asking.fetches, 0, 1)
+	}
+	r.asking.fetches = append(r.asking.fetches, fetchQuestion{q.ID, from, refs, tries})
+}
+
+// blocksAnswered asks another validator for what this one does not have.
+func (r *Replica) blocksAnswered(a *Answer) {
+	i := slices.IndexFunc(r.asking.fetches, func(f fetchQuestion) bool { return f.id == a.ID && f.to == a.From })
+	if i < 0 {
+		return
+	}
+	f := r.asking.fetches[i]
+	r.asking.fetches = slices.Delete(r.asking.fetches, i, i+1)
+	collected := r.core.Status().Collected
+	lacking := slices.DeleteFunc(slices.Clone(f.refs), func(ref dag.Ref) bool {
+		return ref.Round <= collected || r.core.Block(ref.Digest) != nil ||
+			slices.ContainsFunc(a.Blocks, func(b *dag.Block) bool { return b.Ref() == ref })
+	})
+	if len(lacking) == 0 || f.tries+1 >= fetchTriesMax {
+		return
+	}
+	for range 2 { // not the same one again, if there is another
+		if peer, ok := r.nextPeer(); ok && peer != a.From {
+			r.askBlocks(peer, lacking, f.tries+1)
+			return
+		}
+	}
+}
+
+// answer takes a verified answer to one of our questions. Blocks are welcome
+// whoever asked for them.
+func (r *Replica) answer(a *Answer) {
+	switch a.Kind {
+	case AskBlocks, AskRounds, AskAuthor:
+		_, asked := r.asking.close(a)
+		r.asking.giver = &a.From
+		r.absorb(r.core.Receive(r.now, a.Blocks...))
+		r.asking.giver = nil
+		if asked && a.Kind == AskRounds {
+			r.roundsAnswered()
+		}
+		if a.Kind == AskBlocks {
+			r.blocksAnswered(a)
+		}
+		return
+	}
+	q, inTime := r.asking.close(a)
+	switch a.Kind {
+	case AskCheckpoint, AskManifest, AskChunk:
+		r.stateAnswered(q, a, inTime)
+	case AskCommits:
+		if inTime {
+			r.commitsAnswered(q, a)
+		}
+	case AskNewest:
+		if inTime {
+			r.newestAnswered(a)
+		}
+	}
+}
