@@ -197,31 +197,52 @@ func noBubble(t *testing.T) {
 	}
 }
 
-// Twenty validators, cut in every way, one cut after the other.
+// Twenty validators, cut in every way, one cut after the other. HOLDFAST_P2P_LONG cuts
+// each way for up to an hour, in a network of its own; half an hour of a core each.
 func TestSimulatedPartitionsHeal(t *testing.T) {
 	noBubble(t)
-	n := simulated()
-	lengths := []time.Duration{5 * time.Second, 12 * time.Second}
 	if os.Getenv("HOLDFAST_P2P_LONG") != "" {
-		lengths = []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute, time.Hour}
+		for _, p := range partitions() {
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				var cuts []timedCut
+				for _, length := range []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute, time.Hour} {
+					cuts = append(cuts, timedCut{p, length})
+				}
+				cutAndHeal(t, cuts)
+			})
+		}
+		return
 	}
+	var cuts []timedCut
+	for i, p := range partitions() {
+		cuts = append(cuts, timedCut{p, []time.Duration{5 * time.Second, 12 * time.Second}[i%2]})
+	}
+	cutAndHeal(t, cuts)
+}
+
+// timedCut is a partition, and for how much of virtual time.
+type timedCut struct {
+	partition
+	length time.Duration
+}
+
+// cutAndHeal runs a network of validators through the cuts, and holds it to its promise
+// after each.
+func cutAndHeal(t *testing.T, cuts []timedCut) {
+	n := simulated()
 	synctest.Test(t, func(t *testing.T) {
 		s := simulate(t, n, func(s *simulation, i int, c *Config) { c.Committee = s.peers })
 		defer s.close(t)
 		t.Logf("%d validators whole %v after the start", n, s.wholeAgain(t, n, 10*time.Second))
-		for i, p := range partitions() {
-			for j, length := range lengths {
-				if len(lengths) == 2 && i%2 != j {
-					continue // each way once is what there is time for
-				}
-				s.set(p.cut)
-				pass(length)
-				if s.whole(n) == nil {
-					t.Fatalf("%s: the cut did not bite", p.name)
-				}
-				s.set(nil)
-				t.Logf("%s for %v: whole after %v", p.name, length, s.wholeAgain(t, n, wholeWithin))
+		for _, c := range cuts {
+			s.set(c.cut)
+			pass(c.length)
+			if s.whole(n) == nil {
+				t.Fatalf("%s: the cut did not bite", c.name)
 			}
+			s.set(nil)
+			t.Logf("%s for %v: whole after %v", c.name, c.length, s.wholeAgain(t, n, wholeWithin))
 		}
 	})
 }
