@@ -46,6 +46,14 @@ func (n *Node) answerReplica(raw []byte) ([]byte, error) {
 	return reply.Bytes(), nil
 }
 
+// askAll asks what a step wants to know, once.
+func (n *Node) askAll(e *replica.Effects) {
+	for _, q := range e.Ask {
+		n.ask(q)
+	}
+	e.Ask = nil
+}
+
 // ask sends a replica's question and brings the answer to the loop. A lost one
 // is asked again, so nothing here is tried twice.
 func (n *Node) ask(q replica.Request) {

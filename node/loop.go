@@ -64,10 +64,13 @@ func (n *Node) sleep(ctx context.Context, timer *time.Timer, until time.Time) bo
 	return ctx.Err() == nil
 }
 
-// perform does what a step wants, in the order of replica.Effects: one batch and, if
-// the step binds, nothing of the rest before it is durable. Operations that came for
+// perform does what a step wants, in the order of replica.Effects: its questions, then
+// one batch and, if the step binds, nothing of the rest before it is durable. Operations that came for
 // the journal and what readers will ask for are in the same batch.
 func (n *Node) perform(ctx context.Context, e *replica.Effects, fresh []*submission) error {
+	if last := n.standing.Load(); last != nil && last.members.committee == n.replica.Committee() {
+		n.askAll(e) // else when the standing tells who is whom by now
+	}
 	all := make([]*happened, len(e.Commits))
 	for i := range e.Commits {
 		all[i] = happenedIn(&e.Commits[i])
@@ -87,9 +90,7 @@ func (n *Node) perform(ctx context.Context, e *replica.Effects, fresh []*submiss
 	n.intake.durable(fresh)
 	n.hand(fresh)
 	n.send(e.Send)
-	for _, q := range e.Ask {
-		n.ask(q)
-	}
+	n.askAll(e)
 	n.executed(e, all)
 	for _, r := range e.Refused {
 		n.intake.refused(r)

@@ -145,7 +145,7 @@ func (f *faucetFlags) config(c *cobra.Command) (config faucet.Config, err error)
 		}
 		config.Gift = append(config.Gift, faucet.Coin{Asset: id, Amount: amount})
 	}
-	if config.Key, err = f.wallet.open(c); err != nil {
+	if config.Key, _, err = f.wallet.open(c); err != nil {
 		return config, err
 	}
 	if err := config.Validate(); err != nil {

@@ -87,11 +87,12 @@ func (f *signFlags) act(c *cobra.Command, actions func(*tongue) ([]ledger.Action
 	if err != nil {
 		return err
 	}
-	key, err := f.wallet.open(c)
+	key, path, err := f.wallet.open(c)
 	if err != nil {
 		return err
 	}
-	raw, err := f.sign(t, key, wanted)
+	now := time.Now()
+	raw, err := f.sign(t, key, now, takeNonce(c.Context(), path, now), wanted)
 	if err != nil {
 		return err
 	}
@@ -108,11 +109,10 @@ func (f *signFlags) act(c *cobra.Command, actions func(*tongue) ([]ledger.Action
 	return out.judge(f.wait)
 }
 
-func (f *signFlags) sign(t *tongue, key ed25519.PrivateKey, actions []ledger.Action) ([]byte, error) {
-	now := time.Now().UnixMilli()
+func (f *signFlags) sign(t *tongue, key ed25519.PrivateKey, now time.Time, nonce uint64, actions []ledger.Action) ([]byte, error) {
 	draft := ledger.Draft{
 		Network: t.network, Account: ledger.AccountOf(key),
-		Nonce: uint64(now), TimeMs: now, WindowMs: f.window.Milliseconds(), Actions: actions,
+		Nonce: nonce, TimeMs: now.UnixMilli(), WindowMs: f.window.Milliseconds(), Actions: actions,
 	}
 	raw, err := draft.Sign(key)
 	if err != nil {

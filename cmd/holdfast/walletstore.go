@@ -126,24 +126,25 @@ func (f *walletFlags) account() (ledger.Account, error) {
 	return info.Account, err
 }
 
-// open returns the chosen wallet's key.
-func (f *walletFlags) open(c *cobra.Command) (ed25519.PrivateKey, error) {
+// open returns the chosen wallet's key, and where its file is.
+func (f *walletFlags) open(c *cobra.Command) (key ed25519.PrivateKey, path string, err error) {
 	name, err := f.chosen()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if _, err := f.inspect(name); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	path, err := f.path(name)
+	path, err = f.path(name)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	lock, err := f.secret.lock(c)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return node.LoadKey(path, lock)
+	key, err = node.LoadKey(path, lock)
+	return key, path, err
 }
 
 // party reads whom money goes to: an account in hexadecimal, or the name of a

@@ -5,10 +5,10 @@
 //
 //	r, e, err := replica.Open(config, now, store)
 //	for {
+//		ask(e.Ask)             // each once, to Request.To; a lost one is asked again
 //		store.Write(e.Persist) // one batch; if e.Binds, durable before anything below
 //		own = e.Own            // what Serve may give out of ours from now on
 //		send(e.Send)           // to every validator, and by gossip
-//		ask(e.Ask)             // each once, to Request.To; a lost one is asked again
 //		publish(e.Commits)
 //		...
 //		e = r.Step(now, input) // at e.WakeAt at the latest

@@ -41,14 +41,16 @@ type SnapshotDone struct {
 // Nothing below Persist is done before Persist is durable. If Persist fails the
 // replica must not be used any more: open a new one from the disk.
 type Effects struct {
+	// Ask is questions to other validators. A question binds nobody, so it need not
+	// wait for the disk: whoever catches up asks for more while it writes. Its authors are
+	// those of Replica.Committee. A lost one is asked again.
+	Ask []Request
 	// Persist is one atomic, durable batch. It is empty when nothing must be kept.
 	Persist []Record
 	// Own says which of our blocks Serve may give out from now on.
 	Own Own
 	// Send is our own blocks, for every validator and, by gossip, for observers.
 	Send []*dag.Block
-	// Ask is questions to other validators. A lost one is asked again.
-	Ask []Request
 	// Restored is set when the replica took over a certified state, because
 	// others do not have the commits any more: everything up to it happened without
 	// Commits here. It comes before Commits.

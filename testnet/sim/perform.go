@@ -30,9 +30,12 @@ func (n *node) step() bool {
 	return n.perform(n.rep.Step(n.local(), in))
 }
 
-// perform does what a step wants done, in order: first the batch and, if the step
-// binds, nothing else till it is durable. Journalled operations ride along.
+// perform does what a step wants done, in order: its questions, then the batch and, if
+// the step binds, nothing else till it is durable. Journalled operations ride along.
 func (n *node) perform(e replica.Effects) bool {
+	if !n.ask(e.Ask) {
+		return false
+	}
 	batch, acks := n.intake.batch(n, n.batch[:0])
 	for _, r := range e.Persist {
 		batch = append(batch, record{string(r.Key), r.Value})
@@ -83,7 +86,7 @@ func (n *node) synced() {
 // afterSync performs everything below Persist, in the order of the fields.
 func (n *node) afterSync(e replica.Effects, acks []*journalled) bool {
 	n.mayServe = e.Own
-	if !n.checkObserver(&e) || n.boundary() || !n.acknowledge(acks) || !n.send(e.Send) || !n.ask(e.Ask) {
+	if !n.checkObserver(&e) || n.boundary() || !n.acknowledge(acks) || !n.send(e.Send) {
 		return false
 	}
 	n.executedAll(&e)
