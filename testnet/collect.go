@@ -250,8 +250,8 @@ func (w *watcher) resources(ctx context.Context, i int) {
 		return
 	}
 	r := ResourceRecord{Node: i, PID: pid, At: time.Now().UnixNano()}
-	_, contained := p.body.(*dockerBody)
-	if !contained {
+	here := p.body.here()
+	if here {
 		if !readProc(pid, &r) {
 			return
 		}
@@ -261,11 +261,11 @@ func (w *watcher) resources(ctx context.Context, i int) {
 		m := metrics(ctx, w.network.manifest.Nodes[i].API, w.network.clients[i].HTTP, "go_goroutines", "holdfast_evidence_total",
 			"process_resident_memory_bytes", "process_open_fds", "process_cpu_seconds_total", "go_threads")
 		r.Goroutines, r.Evidence = int(m[0]), int(m[1])
-		if contained {
+		if !here {
 			r.RSSBytes, r.Files, r.CPUSeconds, r.Threads = int64(m[2]), int(m[3]), m[4], int(m[5])
 		}
 	}
-	if contained && r.RSSBytes == 0 {
+	if !here && r.RSSBytes == 0 {
 		return // it did not answer
 	}
 	w.record.add(fileResources, r)

@@ -285,6 +285,8 @@ func (h hangUp) Close() error {
 // hangUpMax is how long the process may take to notice that nobody speaks to it.
 const hangUpMax = 5 * time.Second
 
+func (b *dockerBody) here() bool { return false }
+
 func (b *dockerBody) loseStore() error {
 	ctx, cancel := context.WithTimeout(context.Background(), dockerMax)
 	defer cancel()

@@ -63,6 +63,8 @@ type body interface {
 	filter(ctx context.Context, f func(*faults.Client) error) error
 	// loseStore removes the store of a node that does not run, not its key.
 	loseStore() error
+	// here reports whether its process and its files are this machine's own.
+	here() bool
 }
 
 // newDriver makes the driver that c names, and checks that it can work here.
@@ -216,6 +218,8 @@ func nodeArguments(listen, api, logLevel string) []string {
 func plainEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "HOLDFAST_") })
 }
+
+func (b *procBody) here() bool { return true }
 
 // signal waits after SIGSTOP, which is no more than a request: a thread that runs on
 // another core may still answer after it.

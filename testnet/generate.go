@@ -14,6 +14,7 @@ const GenerateMax = 2_000
 // Of a drawn scenario.
 const (
 	drawnSeconds = 30
+	drawnLeast   = 6 // seconds of a fault: its packets are counted for some
 	drawnQuiet   = 6 // seconds without faults at the end, in which all must heal
 )
 
@@ -58,7 +59,7 @@ func tenths(chance *rand.Rand, from, to float64) float64 {
 func drawFault(chance *rand.Rand) Timed {
 	providers := []string{"aws", "gcp", "azure", "hetzner"}
 	chance.Shuffle(len(providers), func(i, j int) { providers[i], providers[j] = providers[j], providers[i] })
-	f := Timed{AtSeconds: tenths(chance, 2, 14), ForSeconds: tenths(chance, 3, drawnSeconds-drawnQuiet-14)}
+	f := Timed{AtSeconds: tenths(chance, 2, 14), ForSeconds: tenths(chance, drawnLeast, drawnSeconds-drawnQuiet-14)}
 	f.From = providers[:1]
 	switch chance.IntN(9) {
 	case 0:
