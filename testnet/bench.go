@@ -192,8 +192,10 @@ func (b *bench) run(ctx context.Context, ops [][]*benchOp) error {
 	work.Go(func() { watched <- b.watch(watching, stream) })
 	work.Go(func() { b.report(watching) })
 	var sending sync.WaitGroup
+	inTime, end := context.WithTimeout(ctx, b.cfg.For+b.cfg.Settle)
+	defer end()
 	for i := range b.clients {
-		sending.Go(func() { b.send(ctx, i, ops[i]) })
+		sending.Go(func() { b.send(inTime, i, ops[i]) })
 	}
 	sent := make(chan struct{})
 	go func() { sending.Wait(); close(sent) }()

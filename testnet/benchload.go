@@ -227,14 +227,15 @@ func (b *bench) begin(ops []*benchOp) {
 	b.sent.Add(int64(len(ops)))
 }
 
-// submit sends a request. One that fails is sent again: an operation executes once.
+// submit sends a request. One that fails is sent again, to the next node: an operation
+// executes once.
 func (b *bench) submit(ctx context.Context, at int, ops []*benchOp) {
 	raw := make([][]byte, len(ops))
 	for i, op := range ops {
 		raw[i] = op.raw
 	}
-	for ctx.Err() == nil {
-		answer, err := b.clients[at].Submit(ctx, raw...)
+	for ; ctx.Err() == nil; at++ {
+		answer, err := b.clients[at%len(b.clients)].Submit(ctx, raw...)
 		if err == nil {
 			b.refusedOf(answer.Ops)
 			return
