@@ -120,26 +120,33 @@ func TestLostDisk(t *testing.T) {
 	c.agreed(c.final(3, c.transfer(1)).Commit)
 }
 
+// observer makes what an observer needs, number i of the cluster. It gets the bundle by
+// the network's id, from the first node.
+func (c *cluster) observer(i int) Config {
+	c.t.Helper()
+	cfg := c.config(i)
+	cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
+	key, err := CreateKey(cfg.KeyPath(), Lock{Plain: true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	bundle, err := FetchBundle(c.t.Context(), c.bundle.ID(), c.nodes[0].Addrs()[0], key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := bundle.WriteBundle(cfg.BundlePath()); err != nil {
+		c.t.Fatal(err)
+	}
+	return cfg
+}
+
 // An observer with nothing but the network's id and one address joins, follows,
 // and takes operations for validators; its directory deleted, it does so again.
 func TestObserverJoins(t *testing.T) {
 	c := newCluster(t, 4)
 	c.untilQuorum()
 	before := c.final(0, c.transfer(0))
-	cfg := c.config(4)
-	cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1"}
-	key, err := CreateKey(cfg.KeyPath(), Lock{Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bundle, err := FetchBundle(t.Context(), c.bundle.ID(), c.nodes[1].Addrs()[0], key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := bundle.WriteBundle(cfg.BundlePath()); err != nil {
-		t.Fatal(err)
-	}
-	c.nodes = append(c.nodes, &member{cfg: cfg})
+	c.nodes = append(c.nodes, &member{cfg: c.observer(4)})
 	for range 2 {
 		c.start(4)
 		observer := backend{c.nodes[4].Node}

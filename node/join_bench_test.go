@@ -1,0 +1,113 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/holdfast-mesh/holdfast/node/api"
+	"github.com/holdfast-mesh/holdfast/node/ledger"
+	"github.com/holdfast-mesh/holdfast/node/replica"
+)
+
+// BenchmarkJoin has a new observer join a network whose state is large and whose logs
+// no longer reach back to the genesis: the state comes as a snapshot. It reports how
+// large that was and how long it took from opening an empty directory to being ready.
+// HOLDFAST_JOIN_ACCOUNTS says how many accounts the state has. Five nodes have it in memory.
+func BenchmarkJoin(b *testing.B) {
+	accounts := 200_000
+	if text := os.Getenv("HOLDFAST_JOIN_ACCOUNTS"); text != "" {
+		var err error
+		if accounts, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c := newCluster(b, 4, func(cfg *Config) { cfg.CheckpointEvery, cfg.SnapshotEvery, cfg.Retain = 10, 100, 10 })
+	c.untilQuorum()
+	c.populate(accounts)
+	size := c.untilSnapshot(0)
+	c.nodes = append(c.nodes, &member{cfg: c.observer(4)})
+	var took time.Duration
+	for b.Loop() {
+		began := time.Now()
+		c.start(4)
+		observer := backend{c.nodes[4].Node}
+		for !observer.Status().Ready {
+			time.Sleep(5 * time.Millisecond)
+		}
+		took += time.Since(began)
+		c.agreed(c.final(4, c.transfer(1)).Commit)
+		c.halt(4, true)
+	}
+	b.ReportMetric(took.Seconds()/float64(b.N), "s/join")
+	b.ReportMetric(float64(size)/1e6, "MB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// untilSnapshot waits until a node has a snapshot of all that is final now, and returns
+// its size.
+func (c *cluster) untilSnapshot(i int) (size int) {
+	c.t.Helper()
+	ask := func(q replica.Request) replica.Reply {
+		reply, err := replica.Serve(disk{c.nodes[i].store}, q, c.nodes[i].standing.Load().own)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		return reply
+	}
+	for now := c.final(i, c.transfer(0)).Commit; ; c.final(i, c.transfer(0)) {
+		reply := ask(replica.Request{Kind: replica.AskCheckpoint})
+		if len(reply.Certificate) > 0 {
+			certificate, err := replica.DecodeCertificate(reply.Certificate)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if certificate.Index >= now {
+				manifest, err := replica.DecodeManifest(ask(replica.Request{Kind: replica.AskManifest, From: certificate.Index}).Manifest)
+				if err != nil {
+					c.t.Fatal(err)
+				}
+				for chunk := range manifest.Chunks {
+					size += len(ask(replica.Request{Kind: replica.AskChunk, From: certificate.Index, Chunk: uint32(chunk)}).Chunk)
+				}
+				return size
+			}
+		}
+	}
+}
+
+// populate gives money to that many new accounts.
+func (c *cluster) populate(accounts int) {
+	c.t.Helper()
+	to := backend{c.nodes[0].Node}
+	var last ledger.Digest
+	var lines []string
+	var raw [][]byte
+	for i := range accounts {
+		var account [32]byte
+		rand.Read(account[:])
+		lines = append(lines, fmt.Sprintf("transfer 0.000001 USDT to %s", hex.EncodeToString(account[:])))
+		if len(lines) < ledger.ActionsMax && i+1 < accounts {
+			continue
+		}
+		raw = append(raw, c.op(c.traders[len(raw)%len(c.traders)], lines...))
+		lines = nil
+		if len(raw) < 64 && i+1 < accounts {
+			continue
+		}
+		for {
+			s, err := to.Submit(c.t.Context(), raw)
+			if err == nil {
+				last = s[len(s)-1].ID
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		raw = nil
+	}
+	c.ends(0, last, api.OpFinal)
+}
