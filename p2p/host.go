@@ -9,18 +9,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/libp2p/go-libp2p/p2p/security/noise"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -129,11 +124,11 @@ func (h *Host) open() (err error) {
 		return err
 	}
 	h.roles = newRoles(self, h.config.Follow)
-	options, err := h.libraryOptions()
+	library, err := h.libraryConfig()
 	if err != nil {
 		return err
 	}
-	if h.host, err = libp2p.New(options...); err != nil {
+	if h.host, err = library.NewNode(); err != nil {
 		return fmt.Errorf("listening on %q: %w", h.config.Listen, err)
 	}
 	named, ok := h.host.Network().(*swarm.Swarm)
@@ -161,63 +156,6 @@ func (h *Host) open() (err error) {
 		return fmt.Errorf("DHT: %w", err)
 	}
 	return h.meter.register(h)
-}
-
-func (h *Host) libraryOptions() ([]libp2p.Option, error) {
-	c := h.config
-	resources, err := newResourceManager(c)
-	if err != nil {
-		return nil, err
-	}
-	low := c.PeersMax - c.PeersMax/8
-	connections, err := connmgr.NewConnManager(low, c.PeersMax, connmgr.WithGracePeriod(connGrace))
-	if err != nil {
-		return nil, err
-	}
-	options := []libp2p.Option{
-		libp2p.Identity(c.Identity),
-		// Left to itself the library would offer WebSocket, WebTransport and WebRTC too.
-		libp2p.Transport(libp2pquic.NewTransport),
-		libp2p.Transport(tcp.NewTCPTransport),
-		libp2p.Security(noise.ID, noise.New),
-		libp2p.ResourceManager(resources),
-		libp2p.ConnectionManager(connections),
-		libp2p.ConnectionGater(&gater{h.scores}),
-		libp2p.UserAgent("holdfast"),
-		libp2p.Ping(false),
-		libp2p.SwarmOpts(
-			swarm.WithDialTimeout(c.DialTimeout),
-			swarm.WithDialTimeoutLocal(c.DialTimeout),
-		),
-		// Twenty seconds into a cut these would declare UDP broken and hardly ever
-		// dial it again. As swarm options they have no effect.
-		libp2p.UDPBlackHoleSuccessCounter(nil),
-		libp2p.IPv6BlackHoleSuccessCounter(nil),
-	}
-	if len(c.Listen) == 0 { // or it would choose addresses
-		options = append(options, libp2p.NoListenAddrs)
-	} else {
-		options = append(options, libp2p.ListenAddrStrings(c.Listen...))
-	}
-	if len(c.Announce) > 0 {
-		announced := make([]ma.Multiaddr, len(c.Announce))
-		for i, a := range c.Announce {
-			announced[i] = ma.StringCast(a) // Validate has parsed it
-		}
-		options = append(options, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return announced }))
-	}
-	if c.ListenUDP != nil {
-		options = append(options, suppliedSocket(c))
-	}
-	if c.Registerer != nil {
-		options = append(options, libp2p.PrometheusRegisterer(c.Registerer))
-	} else {
-		options = append(options, libp2p.DisableMetrics())
-	}
-	if !c.AddressDiscovery {
-		options = append(options, libp2p.DisableIdentifyAddressDiscovery())
-	}
-	return append(options, h.natOptions()...), nil
 }
 
 // Run finds peers, watches them and heals until ctx ends, the host is closed or

@@ -4,9 +4,11 @@ import (
 	"context"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/config"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -22,13 +24,17 @@ const (
 	relaysTried = 16
 )
 
-func (h *Host) natOptions() []libp2p.Option {
-	var options []libp2p.Option
+// passNATs has the library find out whether we are reachable, and be reached through
+// others if not.
+func (h *Host) passNATs(library *config.Config) {
+	var forced network.Reachability
 	switch h.config.Reach {
 	case ReachPublic:
-		options = append(options, libp2p.ForceReachabilityPublic())
+		forced = network.ReachabilityPublic
+		library.ForceReachability = &forced
 	case ReachPrivate:
-		options = append(options, libp2p.ForceReachabilityPrivate())
+		forced = network.ReachabilityPrivate
+		library.ForceReachability = &forced
 	}
 	if h.config.RelayService {
 		resources := relay.DefaultResources()
@@ -36,24 +42,27 @@ func (h *Host) natOptions() []libp2p.Option {
 		resources.MaxReservations = relayedPeersMax
 		resources.MaxReservationsPerIP = relayedPeersMax
 		resources.MaxReservationsPerASN = relayedPeersMax
-		options = append(options, libp2p.EnableRelayService(
+		library.EnableRelayService = true
+		library.RelayServiceOpts = []relay.Option{
 			relay.WithResources(resources),
 			// Private addresses too: a network may be on private ones altogether.
-			relay.WithReservationAddressFilter(func(ma.Multiaddr) bool { return true })))
+			relay.WithReservationAddressFilter(func(ma.Multiaddr) bool { return true }),
+		}
 	}
 	if !h.config.NAT {
-		return append(options, libp2p.DisableRelay())
+		return
 	}
-	return append(options,
-		libp2p.EnableRelay(),
-		libp2p.EnableAutoNATv2(),
-		libp2p.EnableHolePunching(),
-		libp2p.NATPortMap(),
-		libp2p.EnableAutoRelayWithPeerSource(h.relayCandidates,
-			autorelay.WithMinInterval(relayAskEvery), autorelay.WithBackoff(relayAskEvery), autorelay.WithBootDelay(0),
-			// The library waits for four candidates; a small network has fewer.
-			autorelay.WithMinCandidates(1), autorelay.WithNumRelays(relaysUsed)),
-	)
+	library.Relay = true
+	library.EnableAutoNATv2 = true
+	library.EnableHolePunching = true
+	library.NATManager = basichost.NewNATManager
+	library.EnableAutoRelay = true
+	library.AutoRelayOpts = []autorelay.Option{
+		autorelay.WithPeerSource(h.relayCandidates),
+		autorelay.WithMinInterval(relayAskEvery), autorelay.WithBackoff(relayAskEvery), autorelay.WithBootDelay(0),
+		// The library waits for four candidates; a small network has fewer.
+		autorelay.WithMinCandidates(1), autorelay.WithNumRelays(relaysUsed),
+	}
 }
 
 const (

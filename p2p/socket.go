@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
@@ -18,9 +17,9 @@ import (
 // suppliedSocket makes QUIC listen on sockets of the caller's making. Replacing
 // the library's constructor also replaces its accounting of inbound
 // connections, which is therefore repeated here.
-func suppliedSocket(c Config) libp2p.Option {
+func suppliedSocket(c Config) fx.Option {
 	source := listenedSource(c.Listen)
-	return libp2p.QUICReuse(
+	return fx.Provide(
 		func(reset quic.StatelessResetKey, token quic.TokenGeneratorKey, resources network.ResourceManager, life fx.Lifecycle) (*quicreuse.ConnManager, error) {
 			manager, err := quicreuse.NewConnManager(reset, token,
 				quicreuse.OverrideListenUDP(c.ListenUDP),
