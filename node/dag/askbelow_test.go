@@ -54,3 +54,29 @@ func TestManyBlocksDoNotHoldOthersOff(t *testing.T) {
 		t.Errorf("asked in %v: %v", now.Sub(testStart), asked)
 	}
 }
+
+// TestWhoCameTooSoonIsAskedLater: 0 built on a block above the missing one just after its
+// author was asked for it, and nothing comes after that: all wait for us. It is asked as
+// soon as the first request is old enough, not when its turn comes.
+func TestWhoCameTooSoonIsAskedLater(t *testing.T) {
+	maker := newBlockMaker(t, 4)
+	first, second, third := maker.next(), maker.next(), maker.next()
+	core, missing := follower(t, maker.rules), first[3].ref
+	core.Receive(testStart, first[:3]...)
+	core.Receive(testStart, second[3])
+	core.Receive(testStart.Add(1), third[0])
+	core.Receive(testStart.Add(2), third[0])
+	if got := fetchesOf(core.Tick(testStart.Add(askBelowAfter-1)), missing); len(got) != 0 {
+		t.Errorf("asks %v too soon", got)
+	}
+	due := testStart.Add(askBelowAfter)
+	if at := core.wakeAt(); at.IsZero() || at.After(due) {
+		t.Errorf("wakes at %v, want %v", at, due)
+	}
+	if got := fetchesOf(core.Tick(due), missing); len(got) != 1 || got[0] != 0 {
+		t.Errorf("asks %v, want 0", got)
+	}
+	if got := fetchesOf(core.Tick(due.Add(askBelowAfter)), missing); len(got) != 0 {
+		t.Errorf("asks %v, who was asked already", got)
+	}
+}

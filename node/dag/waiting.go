@@ -56,6 +56,7 @@ type want struct {
 	attempt int
 	asked   time.Time // the last time somebody was asked
 	askAt   time.Time // when the next in turn is
+	later   []Author  // who built on it when somebody was asked lately; see askLater
 }
 
 // waitingRoom holds the blocks that miss ancestors or whose time is ahead.
@@ -307,7 +308,9 @@ func (c *Core) askBelow(b *Block) {
 				return
 			case missing == nil:
 			case !missing.waiting:
-				c.askToo(missing, b.ref.Author, askBelowAfter)
+				if !c.askToo(missing, b.ref.Author, askBelowAfter) && below[0] != b {
+					c.askLater(missing, b.ref.Author)
+				}
 			default:
 				if w := c.waiting.blocks[missing.ref.Digest]; w != nil && w.walk != c.waiting.walks {
 					w.walk = c.waiting.walks
@@ -332,17 +335,42 @@ func (c *Core) ask(w *want) {
 	c.askOf(w, from)
 	w.attempt++
 	w.askAt = c.now.Add(askAgainAfter)
-	if c.waiting.askAt.IsZero() || w.askAt.Before(c.waiting.askAt) {
-		c.waiting.askAt = w.askAt
-	}
+	c.waiting.askBy(w.askAt)
 }
 
 // askToo requests a missing block from one more author that has it, unless
-// somebody was asked so lately. Those whose turn it is are asked at their time all
-// the same: a faulty author with many blocks must not hold them off.
-func (c *Core) askToo(w *want, author Author, after time.Duration) {
-	if !c.now.Before(w.asked.Add(after)) {
-		c.askOf(w, author)
+// somebody was asked so lately: then it returns false. Those whose turn it is are asked at
+// their time all the same: a faulty author with many blocks must not hold them off.
+func (c *Core) askToo(w *want, author Author, after time.Duration) bool {
+	if c.now.Before(w.asked.Add(after)) {
+		return false
+	}
+	c.askOf(w, author)
+	return true
+}
+
+// askLater has an author asked, out of turn, as soon as the last request is old enough.
+// It may be the last that builds on the missing block for long: who waits for it
+// may be what all others wait for.
+func (c *Core) askLater(w *want, author Author) {
+	if !slices.Contains(w.later, author) {
+		w.later = append(w.later, author)
+		c.waiting.askBy(w.laterAt())
+	}
+}
+
+// laterAt is when the next of those in later is asked; zero when there is none.
+func (w *want) laterAt() (at time.Time) {
+	if len(w.later) > 0 {
+		at = w.asked.Add(askBelowAfter)
+	}
+	return at
+}
+
+// askBy has requests looked at by some time, if it is not zero.
+func (r *waitingRoom) askBy(at time.Time) {
+	if !at.IsZero() && (r.askAt.IsZero() || at.Before(r.askAt)) {
+		r.askAt = at
 	}
 }
 
@@ -368,11 +396,17 @@ func (c *Core) askAgain() {
 		if w.waiting {
 			continue
 		}
+		if at := w.laterAt(); !at.IsZero() && !c.now.Before(at) && asked < askPerStepMax {
+			asked++
+			next := w.later[0]
+			w.later = w.later[1:]
+			c.askOf(w, next)
+		}
 		if !c.now.Before(w.askAt) && asked < askPerStepMax {
 			asked++
 			c.ask(w)
-		} else if r.askAt.IsZero() || w.askAt.Before(r.askAt) {
-			r.askAt = w.askAt
 		}
+		r.askBy(w.askAt)
+		r.askBy(w.laterAt())
 	}
 }

@@ -84,6 +84,7 @@ func (r *Replica) progress() progress {
 // without knowing it.
 func (r *Replica) catchUp() {
 	r.asking.expire(r.now)
+	r.dropOvertaken()
 	k := &r.catching
 	if k.state != nil {
 		r.syncState()

@@ -308,8 +308,22 @@ func (r *Replica) windowAnswered(s *stateSync, q question, a *Answer) {
 }
 
 func (r *Replica) jumpIfComplete(s *stateSync) {
-	if s.ledger != nil && s.commits != nil {
+	if s.ledger != nil && s.commits != nil && !r.overtaken(s) {
 		r.jump(s)
+	}
+}
+
+// overtaken reports whether commits have brought us to where the state would: taking it
+// over then would undo what was executed, and told.
+func (r *Replica) overtaken(s *stateSync) bool {
+	return s.certificate != nil && s.certificate.Index <= r.last.Index
+}
+
+// dropOvertaken ends a search for a state that is of no use any more.
+func (r *Replica) dropOvertaken() {
+	if s := r.catching.state; s != nil && r.overtaken(s) {
+		r.catching.state = nil
+		r.asking.forget(AskCheckpoint, AskManifest, AskChunk, AskCommits)
 	}
 }
 

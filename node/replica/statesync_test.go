@@ -290,3 +290,31 @@ func TestPatienceGrows(t *testing.T) {
 		t.Error("it stays patient after it got there")
 	}
 }
+
+// TestAnOvertakenStateIsLeft: rounds that were asked for before brought commits up to the
+// state that is being fetched. When its last part comes nothing is taken back.
+func TestAnOvertakenStateIsLeft(t *testing.T) {
+	c := newCluster(t, 4)
+	c.load(2*time.Second, 20*time.Millisecond)
+	n := c.nodes[0]
+	r := n.r
+	s := r.newStateSync()
+	s.certificate = &Certificate{Checkpoint: Checkpoint{Index: r.last.Index, Commit: r.last.Digest}}
+	s.manifest = &Manifest{Checkpoint: s.certificate.Checkpoint}
+	old, err := ledger.New(testGenesis(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ledger, s.commits = old, []dag.Commit{r.last}
+	r.catching.state = s
+	before, root := r.last.Index, r.ledger.Root()
+	r.jumpIfComplete(s)
+	if r.last.Index != before || r.ledger.Root() != root || r.effects.Restored != nil {
+		t.Error("a state was taken over that commits had brought already")
+	}
+	c.run(100 * time.Millisecond)
+	if r.catching.state != nil {
+		t.Error("it goes on looking for a state it does not need")
+	}
+	c.load(500*time.Millisecond, 20*time.Millisecond)
+}
