@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-mesh/holdfast/node/ledger"
+	"github.com/holdfast-mesh/holdfast/node/mesh"
 	"github.com/holdfast-mesh/holdfast/p2p"
 )
 
@@ -179,6 +180,22 @@ func TestLoopback(t *testing.T) {
 		c := Config{APIListen: addr}
 		if c.Loopback() != want {
 			t.Errorf("%s: %v", addr, !want)
+		}
+	}
+}
+
+// Whatever has a text is logged as it, in JSON too; an id is no array of numbers.
+func TestLogsSayTexts(t *testing.T) {
+	id := ledger.Digest{1}
+	for _, format := range []string{"json", "text"} {
+		c := testConfig()
+		c.LogFormat = format
+		var log bytes.Buffer
+		c.Logger(&log).Info("x", "network", id, "state", mesh.Draining, "err", errors.New("gone"), "commit", 7)
+		for _, want := range []string{id.String(), "draining", "gone", "7"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("%s: %q is not in %s", format, want, log.String())
+			}
 		}
 	}
 }
