@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -73,6 +74,8 @@ type gossip struct {
 
 	mu     sync.Mutex
 	topics map[string]*pubsub.Topic
+
+	listening listening
 }
 
 var errGossipOff = errors.New("p2p: gossip is off")
@@ -149,7 +152,9 @@ func (g *gossip) FilterIncomingSubscriptions(from peer.ID, subs []*pb.RPC_SubOpt
 		g.h.punish(from, offenceTopics)
 		return nil, pubsub.ErrTooManySubscriptions
 	}
-	return pubsub.FilterSubscriptions(subs, g.CanSubscribe), nil
+	known := pubsub.FilterSubscriptions(subs, g.CanSubscribe)
+	g.listening.note(from, known)
+	return known, nil
 }
 
 // Join takes part in a topic, TopicBlocks or TopicServices, each once. An empty
@@ -179,6 +184,13 @@ func (h *Host) Join(topic string, t Topic) error {
 	}
 	g.topics[topic] = joined
 	return nil
+}
+
+// joined are the topics in which we take part, if only to publish.
+func (g *gossip) joined() []*pubsub.Topic {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Values(g.topics)) // order: each stands for itself
 }
 
 func (g *gossip) listen(joined *pubsub.Topic, t Topic) error {

@@ -31,6 +31,7 @@ func (h *Host) heal() {
 	defer tick.Stop()
 	for {
 		h.healOnce()
+		h.healGossip()
 		h.refuseCrowds()
 		select {
 		case <-tick.C:

@@ -318,9 +318,14 @@ func (h *Host) punish(p peer.ID, o offence) {
 	h.log.Warn("peer banned", "peer", p, "reason", o.what, "for", length)
 	h.meter.bans.Add(1)
 	h.events.push(Event{Kind: PeerBanned, Peer: p, Reason: o.what, At: time.Now()})
+	h.hangUp(p, "banned: "+o.what)
+}
+
+// hangUp closes all connections with a peer.
+func (h *Host) hangUp(p peer.ID, why string) {
 	h.mu.Lock()
 	if s := h.sessions[p]; s != nil {
-		s.end(NoticedByUs, "banned: "+o.what)
+		s.end(NoticedByUs, why)
 	}
 	h.mu.Unlock()
 	h.spawn(func() { h.swarm.ClosePeer(p) })
