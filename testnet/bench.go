@@ -19,7 +19,7 @@ import (
 // its nodes are and whose money it is.
 type BenchConfig struct {
 	// APIs are the base addresses of the nodes that take the operations, in turn by
-	// account. Finality is watched at the first.
+	// account. Finality is watched at the first, and when it is gone at the next.
 	APIs []string
 	// Wallet pays for the traders: a share of its money goes to each first.
 	Wallet ed25519.PrivateKey
@@ -176,12 +176,8 @@ func Bench(ctx context.Context, c BenchConfig) (BenchResult, error) {
 func (b *bench) run(ctx context.Context, ops [][]*benchOp) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	stream, err := b.clients[0].Stream(watching)
+	stream, err := b.commits(watching, 0, nil)
 	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	if err := stream.Subscribe(watching, api.Subscription{Channel: api.ChannelCommits}); err != nil {
 		return err
 	}
 	before := cpuTime()

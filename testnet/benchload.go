@@ -262,19 +262,59 @@ func (b *bench) refusedOf(answers []api.Op) {
 	}
 }
 
-// watch reads the commits and notes which operations are final.
+// commits opens a stream of the commits at a node, after a cursor if there is one.
+func (b *bench) commits(ctx context.Context, at int, after *api.Cursor) (*api.Stream, error) {
+	dial, cancel := context.WithTimeout(ctx, statusMax)
+	defer cancel()
+	stream, err := b.clients[at].Stream(dial)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.Subscribe(dial, api.Subscription{Channel: api.ChannelCommits, After: after}); err != nil {
+		stream.Close()
+		return nil, err
+	}
+	return stream, nil
+}
+
+// watch reads the commits at the first node and notes which operations are final. When
+// that node is gone it goes on at the next, from where it was; with none for the
+// settling time it gives up.
 func (b *bench) watch(ctx context.Context, stream *api.Stream) error {
+	var after *api.Cursor
+	heard := time.Now()
+	for at := 0; ; {
+		err := b.read(ctx, b.clients[at], stream, &after, &heard)
+		stream.Close()
+		for stream = nil; stream == nil; {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if time.Since(heard) > b.cfg.Settle {
+				return fmt.Errorf("no node tells of commits any more: %w", err)
+			}
+			at = (at + 1) % len(b.clients)
+			if stream, err = b.commits(ctx, at, after); err != nil {
+				select {
+				case <-time.After(againAfter):
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+}
+
+// read reads a stream to its end.
+func (b *bench) read(ctx context.Context, node *api.Client, stream *api.Stream, after **api.Cursor, heard *time.Time) error {
 	for {
 		m, err := stream.Next(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
 			return err
 		}
 		if m.Problem != nil {
 			return m.Problem
 		}
+		*heard = time.Now()
 		if m.Type != api.MessageUpdate {
 			continue
 		}
@@ -283,14 +323,14 @@ func (b *bench) watch(ctx context.Context, stream *api.Stream) error {
 			if c.Ops == 0 {
 				continue
 			}
-			commit, err := b.clients[0].Commit(ctx, c.Index)
-			if ctx.Err() != nil {
-				return nil
-			}
+			commit, err := node.Commit(ctx, c.Index)
 			if err != nil {
 				return err
 			}
 			b.finished(commit.Ops)
+		}
+		if m.Cursor != (api.Cursor{}) {
+			*after = &m.Cursor
 		}
 	}
 }
