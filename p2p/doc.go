@@ -53,7 +53,8 @@
 // A loop dials every second whoever should be connected and is not: the
 // validators, the peers of the bundle, and peers of an address book on disk as
 // long as peers, or peers of some provider, are wanting. A heartbeat finds
-// peers that are cut off within two seconds. Nothing else is needed to be whole
+// peers that are cut off within two seconds. Peers whom the library's gossip has
+// forgotten are connected anew. Nothing else is needed to be whole
 // again after a cut of any length, not even the bootstrap peers.
 //
 // What peers may cost is bounded: frames, streams, queues, requests, records,

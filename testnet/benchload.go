@@ -287,19 +287,16 @@ func (b *bench) watch(ctx context.Context, stream *api.Stream) error {
 		err := b.read(ctx, b.clients[at], stream, &after, &heard)
 		stream.Close()
 		for stream = nil; stream == nil; {
-			if ctx.Err() != nil {
-				return nil
-			}
 			if time.Since(heard) > b.cfg.Settle {
 				return fmt.Errorf("no node tells of commits any more: %w", err)
 			}
-			at = (at + 1) % len(b.clients)
-			if stream, err = b.commits(ctx, at, after); err != nil {
-				select {
-				case <-time.After(againAfter):
-				case <-ctx.Done():
-				}
+			select {
+			case <-time.After(againAfter):
+			case <-ctx.Done():
+				return nil
 			}
+			at = (at + 1) % len(b.clients)
+			stream, err = b.commits(ctx, at, after)
 		}
 	}
 }
