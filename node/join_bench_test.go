@@ -1,11 +1,13 @@
 package node
 
 import (
-	"crypto/rand"
-	"encoding/hex"
+	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,9 +19,10 @@ import (
 // BenchmarkJoin has a new observer join a network whose state is large and whose logs
 // no longer reach back to the genesis: the state comes as a snapshot. It reports how
 // large that was and how long it took from opening an empty directory to being ready.
-// HOLDFAST_JOIN_ACCOUNTS says how many accounts the state has. Five nodes have it in memory.
+// HOLDFAST_JOIN_ACCOUNTS says how many accounts the state has, of six kilobytes each. Five
+// nodes have it in memory.
 func BenchmarkJoin(b *testing.B) {
-	accounts := 200_000
+	accounts := 10_000
 	if text := os.Getenv("HOLDFAST_JOIN_ACCOUNTS"); text != "" {
 		var err error
 		if accounts, err = strconv.Atoi(text); err != nil {
@@ -80,34 +83,63 @@ func (c *cluster) untilSnapshot(i int) (size int) {
 	}
 }
 
-// populate gives money to that many new accounts.
+// populate gives money to that many new accounts, and has each open as many withdrawals as
+// it may, to long addresses: six kilobytes of state each.
 func (c *cluster) populate(accounts int) {
 	c.t.Helper()
-	to := backend{c.nodes[0].Node}
-	var last ledger.Digest
-	var lines []string
-	var raw [][]byte
-	for i := range accounts {
-		var account [32]byte
-		rand.Read(account[:])
-		lines = append(lines, fmt.Sprintf("transfer 0.000001 USDT to %s", hex.EncodeToString(account[:])))
-		if len(lines) < ledger.ActionsMax && i+1 < accounts {
-			continue
+	address := strings.Repeat("x", ledger.ReferenceMax)
+	withdrawals := slices.Repeat([]string{fmt.Sprintf("withdraw 0.000001 USDT fee 0 USDT to %q", address)}, 32)
+	keyOf := func(i int) ed25519.PrivateKey {
+		return ed25519.NewKeyFromSeed(binary.BigEndian.AppendUint64([]byte("an account with withdraw"), uint64(i)))
+	}
+	var gifts []string
+	n := 0
+	c.submitAll(func() []byte {
+		for len(gifts) < ledger.ActionsMax && n < accounts {
+			gifts = append(gifts, fmt.Sprintf("transfer 0.000100 USDT to %s", ledger.AccountOf(keyOf(n))))
+			n++
 		}
-		raw = append(raw, c.op(c.traders[len(raw)%len(c.traders)], lines...))
-		lines = nil
-		if len(raw) < 64 && i+1 < accounts {
-			continue
+		if len(gifts) == 0 {
+			return nil
+		}
+		defer func() { gifts = gifts[:0] }()
+		return c.op(c.traders[n/ledger.ActionsMax%len(c.traders)], gifts...)
+	})
+	n = 0
+	c.submitAll(func() []byte {
+		if n == accounts {
+			return nil
+		}
+		n++
+		return c.op(keyOf(n-1), withdrawals...)
+	})
+}
+
+// submitAll makes all operations final, by whichever node takes them.
+func (c *cluster) submitAll(next func() []byte) {
+	c.t.Helper()
+	var last []ledger.Digest
+	for at := 0; ; at++ {
+		var raw [][]byte
+		for op := next(); op != nil; op = next() {
+			if raw = append(raw, op); len(raw) == 64 {
+				break
+			}
+		}
+		if len(raw) == 0 {
+			break
 		}
 		for {
-			s, err := to.Submit(c.t.Context(), raw)
+			s, err := (backend{c.nodes[at%4].Node}).Submit(c.t.Context(), raw)
 			if err == nil {
-				last = s[len(s)-1].ID
+				last = append(last, s[len(s)-1].ID)
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
+			at++
 		}
-		raw = nil
 	}
-	c.ends(0, last, api.OpFinal)
+	for _, id := range last[max(0, len(last)-4):] {
+		c.ends(0, id, api.OpFinal)
+	}
 }
