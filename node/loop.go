@@ -65,8 +65,8 @@ func (n *Node) sleep(ctx context.Context, timer *time.Timer, until time.Time) bo
 }
 
 // perform does what a step wants, in the order of replica.Effects: its questions, then
-// one batch and, if the step binds, nothing of the rest before it is durable. Operations that came for
-// the journal and what readers will ask for are in the same batch.
+// one batch and, if the step binds, nothing of the rest before it is durable. Operations
+// that came for the journal and what readers will ask for are in the same batch.
 func (n *Node) perform(ctx context.Context, e *replica.Effects, fresh []*submission) error {
 	if last := n.standing.Load(); last != nil && last.members.committee == n.replica.Committee() {
 		n.askAll(e) // else when the standing tells who is whom by now

@@ -46,8 +46,8 @@ func (l *listening) note(from peer.ID, subs []*pb.RPC_SubOpts) {
 func (l *listening) unheard(name string, listed []peer.ID) (lost []peer.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for p, topics := range l.since { // order: each stands for itself
-		if at, listens := topics[name]; listens && time.Since(at) > unheardAfter && !slices.Contains(listed, p) {
+	for p, of := range l.since { // order: each stands for itself
+		if at, listens := of[name]; listens && time.Since(at) > unheardAfter && !slices.Contains(listed, p) {
 			lost = append(lost, p)
 		}
 	}

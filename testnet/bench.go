@@ -19,7 +19,8 @@ import (
 // its nodes are and whose money it is.
 type BenchConfig struct {
 	// APIs are the base addresses of the nodes that take the operations, in turn by
-	// account. Finality is watched at the first, and when it is gone at the next.
+	// account. Finality is watched at the first that answers, and when it is gone at the
+	// next.
 	APIs []string
 	// Wallet pays for the traders: a share of its money goes to each first.
 	Wallet ed25519.PrivateKey
@@ -176,7 +177,14 @@ func Bench(ctx context.Context, c BenchConfig) (BenchResult, error) {
 func (b *bench) run(ctx context.Context, ops [][]*benchOp) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	stream, err := b.commits(watching, 0, nil)
+	var stream *api.Stream
+	var err error
+	at := 0
+	for ; at < len(b.clients); at++ {
+		if stream, err = b.commits(watching, at, nil); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -185,7 +193,7 @@ func (b *bench) run(ctx context.Context, ops [][]*benchOp) error {
 	b.commit = b.began
 	var work sync.WaitGroup
 	watched := make(chan error, 1)
-	work.Go(func() { watched <- b.watch(watching, stream) })
+	work.Go(func() { watched <- b.watch(watching, stream, at) })
 	work.Go(func() { b.report(watching) })
 	var sending sync.WaitGroup
 	inTime, end := context.WithTimeout(ctx, b.cfg.For+b.cfg.Settle)

@@ -25,11 +25,13 @@ type trader struct {
 // fund makes the traders and gives each the same share of half of the wallet's
 // money.
 func (b *bench) fund(ctx context.Context) ([]*trader, error) {
-	network, err := b.clients[0].Network(ctx)
+	network, err := ofAny(ctx, b, (*api.Client).Network)
 	if err != nil {
 		return nil, err
 	}
-	own, err := b.clients[0].Account(ctx, ledger.AccountOf(b.cfg.Wallet))
+	own, err := ofAny(ctx, b, func(c *api.Client, ctx context.Context) (api.Account, error) {
+		return c.Account(ctx, ledger.AccountOf(b.cfg.Wallet))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +88,7 @@ func (b *bench) give(ctx context.Context, network string, gifts []ledger.Action,
 		if err != nil {
 			return err
 		}
-		answer, err := b.clients[0].SubmitWait(ctx, raw)
+		answer, err := ofAny(ctx, b, func(c *api.Client, ctx context.Context) (api.Ops, error) { return c.SubmitWait(ctx, raw) })
 		if err != nil {
 			return err
 		}
@@ -97,10 +99,24 @@ func (b *bench) give(ctx context.Context, network string, gifts []ledger.Action,
 	return nil
 }
 
+// ofAny asks one node after the other until one answers. What is asked may be asked
+// twice: an operation executes once.
+func ofAny[T any](ctx context.Context, b *bench, ask func(*api.Client, context.Context) (T, error)) (answer T, err error) {
+	for _, c := range b.clients {
+		try, cancel := context.WithTimeout(ctx, b.cfg.Settle)
+		answer, err = ask(c, try)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return answer, err
+}
+
 // sign makes every operation of the load, in the order in which they are due, by
 // API. What each does is drawn from a fixed seed.
 func (b *bench) sign(ctx context.Context, traders []*trader) ([][]*benchOp, error) {
-	network, err := b.clients[0].Network(ctx)
+	network, err := ofAny(ctx, b, (*api.Client).Network)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +124,7 @@ func (b *bench) sign(ctx context.Context, traders []*trader) ([][]*benchOp, erro
 	if err != nil {
 		return nil, err
 	}
-	markets, err := b.clients[0].Markets(ctx)
+	markets, err := ofAny(ctx, b, (*api.Client).Markets)
 	if err != nil {
 		return nil, err
 	}
@@ -277,13 +293,13 @@ func (b *bench) commits(ctx context.Context, at int, after *api.Cursor) (*api.St
 	return stream, nil
 }
 
-// watch reads the commits at the first node and notes which operations are final. When
-// that node is gone it goes on at the next, from where it was; with none for the
+// watch reads the commits at a node and notes which operations are final. When that node
+// is gone it goes on at the next, from where it was; with none for the
 // settling time it gives up.
-func (b *bench) watch(ctx context.Context, stream *api.Stream) error {
+func (b *bench) watch(ctx context.Context, stream *api.Stream, at int) error {
 	var after *api.Cursor
 	heard := time.Now()
-	for at := 0; ; {
+	for {
 		err := b.read(ctx, b.clients[at], stream, &after, &heard)
 		stream.Close()
 		for stream = nil; stream == nil; {

@@ -183,15 +183,15 @@ func (h *history) checkLateWrite(r FaultRecord, hit []int, f *findings) {
 // checkRefused: every node, but for some, refused what a fault's intruder wrote, for a
 // reason.
 func (h *history) checkRefused(r FaultRecord, why mesh.Reason, but map[int]bool, f *findings) {
-	var by []string // it may have come under several names
+	by := ""
 	for _, d := range h.deeds {
 		if d.Fault == r.Name && d.By != "" {
-			by = append(by, d.By)
+			by = d.By
 		}
 	}
 	for i := range h.manifest.Nodes {
 		refused := slices.ContainsFunc(h.deeds, func(d ServiceRecord) bool {
-			return d.What == DeedRefused && slices.Contains(by, d.By) && d.Node == i && d.Why == string(why)
+			return d.What == DeedRefused && d.By == by && d.Node == i && d.Why == string(why)
 		})
 		if !refused && !but[i] {
 			f.lacks("%s: node %d has refused nothing of it as %s", r.Fault, i, why)

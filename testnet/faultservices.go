@@ -39,7 +39,8 @@ const (
 	// aheadBy puts a forged record ahead of all others, so that only its signature
 	// speaks against it.
 	aheadBy = 1 << 20
-	// forgings is how often farewells are forged until every node has heard one.
+	// forgings is how often farewells are forged until every node has heard one. More
+	// would have the forger banned before all have.
 	forgings = 3
 )
 
@@ -290,27 +291,14 @@ func (n *Network) cleanOne(ctx context.Context, one *inForce, node int) {
 }
 
 // forgeFarewells tries to take every instance away at once, in the owners' names and
-// without their signatures. Who is not heard by all comes again as another: gossip can
-// lose sight of a node that has just started again, for as long as they are connected.
+// without their signatures.
 func (n *Network) forgeFarewells(ctx context.Context, one *inForce) error {
-	for round := range forgings {
-		if round > 0 {
-			fresh, err := n.intrude(ctx)
-			if err != nil {
-				return err
-			}
-			err = one.intruder.leave()
-			if one.intruder = fresh; err != nil {
-				return err
-			}
-		}
+	for round := 0; round < forgings && !n.haveRefused(ctx, one.intruder, mesh.Forged); round++ {
 		one.intruder.meet(ctx, n)
 		if err := n.forgeAll(ctx, one); err != nil {
 			return err
 		}
-		if n.awaitRefusal(ctx, one.intruder, mesh.Forged) {
-			break
-		}
+		n.awaitRefusal(ctx, one.intruder, mesh.Forged)
 	}
 	return nil
 }
@@ -336,19 +324,18 @@ func (n *Network) forgeAll(ctx context.Context, one *inForce) error {
 	return nil
 }
 
-// awaitRefusal gives every node that runs the time to refuse what the intruder said, and
-// reports whether all did. Those that did not may have taken it: the judge will see.
-func (n *Network) awaitRefusal(ctx context.Context, i *intruder, why mesh.Reason) bool {
+// awaitRefusal gives every node that runs the time to refuse what the intruder said.
+// Those that have not by then may have taken it: the judge will see.
+func (n *Network) awaitRefusal(ctx context.Context, i *intruder, why mesh.Reason) {
 	ctx, cancel := context.WithTimeout(ctx, heardMax)
 	defer cancel()
 	for !n.haveRefused(ctx, i, why) {
 		select {
 		case <-ctx.Done():
-			return false
+			return
 		case <-time.After(readyEvery):
 		}
 	}
-	return true
 }
 
 // haveRefused says whether every node that runs has refused something of an intruder's

@@ -296,7 +296,7 @@ func (c *Core) wait(b *Block) {
 
 // askBelow asks b's author for what is missing below those parents of b that
 // wait: it has just built on them, so it has all of it. Whoever pointed there before
-// may have been faulty.
+// may have been faulty. For b's own parents wait has asked already.
 func (c *Core) askBelow(b *Block) {
 	c.waiting.walks++
 	room := max(askBelowMax, askBelowBlocks*c.committee.Size())

@@ -82,7 +82,7 @@ func sinkServer(b *testing.B, done chan<- int64) string {
 			}
 			go func() {
 				defer c.Close()
-				n, _ := io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{c}, make([]byte, pumpBytes))
+				n, _ := io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{c}, make([]byte, spliceBytes))
 				if n > 0 {
 					done <- n
 				}
@@ -92,20 +92,10 @@ func sinkServer(b *testing.B, done chan<- int64) string {
 	return l.Addr().String()
 }
 
-// pumpBytes is what the benchmarks' two ends read and write at once.
-const pumpBytes = 128 << 10
-
-// onlyReader and onlyWriter hide what else a connection can do: the library's
-// own ways of copying would not use our buffer.
-type (
-	onlyReader struct{ io.Reader }
-	onlyWriter struct{ io.Writer }
-)
-
 // pump writes total bytes and returns how long it took until all were read.
 func pump(b *testing.B, c net.Conn, total int64, read func() int64) time.Duration {
 	b.Helper()
-	chunk := make([]byte, pumpBytes)
+	chunk := make([]byte, spliceBytes)
 	began := time.Now()
 	for left := total; left > 0; {
 		n, err := c.Write(chunk[:min(left, int64(len(chunk)))])
@@ -137,7 +127,7 @@ func benchmarkProxyTCP(b *testing.B) {
 	p := startPair(b, Service{Name: "sink", To: sinkServer(b, done), Check: "none"})
 	bareDone := make(chan int64, 1)
 	if err := p.owner.host.Handle("sink", func(c *p2p.Conn) {
-		n, _ := io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{c}, make([]byte, pumpBytes))
+		n, _ := io.CopyBuffer(onlyWriter{io.Discard}, onlyReader{c}, make([]byte, spliceBytes))
 		bareDone <- n
 	}); err != nil {
 		b.Fatal(err)

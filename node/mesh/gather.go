@@ -9,10 +9,10 @@ import (
 
 // gather copies from a stream, which gives a packet at a time, to a connection
 // that costs a system call for each write: what comes while one is under way goes
-// out together. One goroutine reads and one writes, over a ring of a lent buffer's
+// out together. One goroutine reads and one writes, over a ring of the buffer's
 // bytes. It returns nil at the end of from.
-func (l *lender) gather(to, from net.Conn) error {
-	r := &ring{lender: l, buffer: l.Get()}
+func gather(to, from net.Conn, buffer []byte) error {
+	r := &ring{buffer: buffer}
 	r.moved.L = &r.mu
 	done := make(chan struct{})
 	go func() {
@@ -24,7 +24,6 @@ func (l *lender) gather(to, from net.Conn) error {
 		abort(from) // its reader may be waiting for more
 	}
 	<-done
-	l.Put(r.buffer)
 	return err
 }
 
@@ -33,16 +32,13 @@ func (l *lender) gather(to, from net.Conn) error {
 //	0 <= head <= tail <= head + len(buffer)
 //
 // Bytes head to tail are the writer's, the rest the reader's, so both work without
-// the lock on what is theirs. The reader changes the buffer's size when it has nothing
-// in hand: to large when it is full, to small when it is empty and was not used.
+// the lock on what is theirs.
 type ring struct {
-	lender *lender
+	buffer []byte
 
 	mu         sync.Mutex
 	moved      sync.Cond
-	buffer     []byte
 	head, tail int
-	most       int   // the most that was in the buffer since it was empty
 	in, out    error // how reading and writing ended
 }
 
@@ -56,7 +52,6 @@ func (r *ring) fill(from io.Reader) {
 		n, err := from.Read(free)
 		r.mu.Lock()
 		r.tail += n
-		r.most = max(r.most, r.tail-r.head)
 		r.in = err
 		r.mu.Unlock()
 		r.moved.Signal()
@@ -70,49 +65,19 @@ func (r *ring) fill(from io.Reader) {
 func (r *ring) free() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tail == r.head {
-		r.shrink()
-	}
-	for r.tail-r.head == len(r.buffer) && r.out == nil && !r.grow() {
+	for r.tail-r.head == len(r.buffer) && r.out == nil {
 		r.moved.Wait()
 	}
 	if r.out != nil {
 		return nil
 	}
-	return part(r.buffer, r.tail, r.head+len(r.buffer))
+	return r.part(r.tail, r.head+len(r.buffer))
 }
 
-// grow takes a large buffer, if there is one to have. The small one is left to the
-// collector, because the writer may be in the middle of it.
-func (r *ring) grow() bool {
-	if r.lender.isLarge(r.buffer) {
-		return false
-	}
-	large := r.lender.larger()
-	if large == nil {
-		return false
-	}
-	small := r.buffer
-	r.buffer = large
-	for at := r.head; at < r.tail; {
-		at += copy(part(large, at, r.tail), part(small, at, r.tail))
-	}
-	return true
-}
-
-// shrink gives an empty large buffer back, unless it was of use since it was last empty.
-func (r *ring) shrink() {
-	if r.lender.isLarge(r.buffer) && r.most < r.lender.smallBytes {
-		r.lender.Put(r.buffer)
-		r.buffer = r.lender.Get()
-	}
-	r.most = 0
-}
-
-// part is a ring's bytes from one position on, up to another or the buffer's end.
-func part(buffer []byte, from, to int) []byte {
-	start := from % len(buffer)
-	return buffer[start:min(len(buffer), start+to-from)]
+// part is the bytes from one position on, up to another or the buffer's end.
+func (r *ring) part(from, to int) []byte {
+	start := from % len(r.buffer)
+	return r.buffer[start:min(len(r.buffer), start+to-from)]
 }
 
 // drain writes until the source has ended and all is written, or writing fails.
@@ -147,5 +112,5 @@ func (r *ring) held() ([]byte, error) {
 	if r.tail == r.head {
 		return nil, r.in
 	}
-	return part(r.buffer, r.head, r.tail), nil
+	return r.part(r.head, r.tail), nil
 }

@@ -51,7 +51,7 @@ func (m *Mesh) HTTPHandler() http.Handler {
 		ModifyResponse: func(r *http.Response) error { r.Header.Del(headerOutcome); return nil },
 		ErrorHandler:   m.webError,
 		ErrorLog:       log.New(discardLog{}, "", 0),
-		BufferPool:     &buffers,
+		BufferPool:     bufferPool{},
 		FlushInterval:  -1, // a stream of events must not wait for a buffer to fill
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

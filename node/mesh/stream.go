@@ -60,6 +60,8 @@ const (
 	backendTimeout = 2 * time.Second
 	// callsMax bounds the connections of one instance of ours.
 	callsMax = 4096
+	// spliceBytes is what is copied at once: more gains nothing on loopback.
+	spliceBytes = 128 << 10
 )
 
 // reach opens a stream to the owner of an instance and gets its word.
@@ -264,14 +266,19 @@ func (m *Mesh) splice(a, b net.Conn) {
 	<-done
 }
 
+var buffers = sync.Pool{New: func() any { b := make([]byte, spliceBytes); return &b }}
+
 // pipe copies from one connection to the other. An end is passed on as an end, a
 // break as a break, or the other side would take what it has for the whole.
 func pipe(to, from net.Conn) {
-	through := buffers.copy
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	var err error
 	if _, isStream := from.(*p2p.Conn); isStream {
-		through = buffers.gather
+		err = gather(to, from, *buffer)
+	} else {
+		_, err = io.CopyBuffer(onlyWriter{to}, onlyReader{from}, *buffer)
 	}
-	err := through(to, from)
 	if err == nil {
 		err = closeWrite(to)
 	}
@@ -280,6 +287,13 @@ func pipe(to, from net.Conn) {
 		abort(from)
 	}
 }
+
+// onlyReader and onlyWriter hide what else a connection can do: the library's
+// own ways of copying would not use our buffer.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)
 
 func closeWrite(c net.Conn) error {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {

@@ -66,7 +66,7 @@ func newWebFront(name, to string, down func(), allowed func(peer.ID) bool) *webF
 			http.Error(w, name+".mesh: its instance does not answer", http.StatusBadGateway)
 		},
 		ErrorLog:   log.New(discardLog{}, "", 0),
-		BufferPool: &buffers,
+		BufferPool: bufferPool{},
 	}
 	f.server = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -105,6 +105,12 @@ func isDial(err error) bool {
 type discardLog struct{}
 
 func (discardLog) Write(b []byte) (int, error) { return len(b), nil }
+
+// bufferPool lends the library our buffers.
+type bufferPool struct{}
+
+func (bufferPool) Get() []byte  { return *buffers.Get().(*[]byte) }
+func (bufferPool) Put(b []byte) { buffers.Put(&b) }
 
 // called is a caller's stream while the server has it.
 type called struct {
