@@ -42,13 +42,15 @@ func (l *listening) note(from peer.ID, subs []*pb.RPC_SubOpts) {
 }
 
 // unheard are the peers that listen to a topic, long enough, and are not among those whom
-// the library would send to.
+// the library would send to. What they said is forgotten: they say it over the next
+// connection, or do not listen any more.
 func (l *listening) unheard(name string, listed []peer.ID) (lost []peer.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for p, of := range l.since { // order: each stands for itself
 		if at, listens := of[name]; listens && time.Since(at) > unheardAfter && !slices.Contains(listed, p) {
 			lost = append(lost, p)
+			delete(l.since, p)
 		}
 	}
 	return lost
