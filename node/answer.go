@@ -35,7 +35,7 @@ func (n *Node) answerReplica(raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errQuestion, err)
 	}
-	reply, err := replica.Serve(disk{n.store}, q, n.standing.Load().own)
+	reply, err := replica.Serve(disk{n.store}, q, n.standing.Load().own, replica.ReplyRoomMax)
 	if err != nil {
 		if !errors.Is(err, replica.ErrUnable) {
 			n.log.Error("the disk cannot be served from", "question", q.Kind, "err", err)
@@ -67,7 +67,7 @@ func (n *Node) ask(q replica.Request) {
 	to := now.members.peers[q.To]
 	n.spawn(func(ctx context.Context) {
 		defer func() { <-n.askSlots }()
-		ctx, cancel := context.WithTimeout(ctx, n.cfg.AskTimeout)
+		ctx, cancel := context.WithTimeout(ctx, 2*q.Within)
 		defer cancel()
 		raw, err := n.host.Ask(ctx, to, append([]byte{questionReplica}, q.Bytes()...))
 		if err != nil {

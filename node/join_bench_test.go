@@ -56,7 +56,7 @@ func BenchmarkJoin(b *testing.B) {
 func (c *cluster) untilSnapshot(i int) (size int) {
 	c.t.Helper()
 	ask := func(q replica.Request) replica.Reply {
-		reply, err := replica.Serve(disk{c.nodes[i].store}, q, c.nodes[i].standing.Load().own)
+		reply, err := replica.Serve(disk{c.nodes[i].store}, q, c.nodes[i].standing.Load().own, replica.ReplyRoomMax)
 		if err != nil {
 			c.t.Fatal(err)
 		}

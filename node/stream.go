@@ -88,6 +88,7 @@ func (s *streams) verify(raw []byte) (*dag.Block, error) {
 	switch {
 	case errors.Is(err, replica.ErrEpoch):
 		s.brought.forget(digest)
+		s.n.inbox.add(func(in *replica.Input) { in.Later = true })
 		return nil, nil
 	case err != nil:
 		s.n.meter.blocksRefused.Inc()

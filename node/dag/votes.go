@@ -284,6 +284,24 @@ func (c *Core) ownVotes() []Vote {
 // VerifyCheckpoint checks a certificate: verified blocks of the committee's
 // epoch, by distinct authors weighing a quorum, each with this vote.
 func VerifyCheckpoint(committee *Committee, cp Checkpoint, blocks []*Block) error {
+	if weight := votedFor(committee, cp, blocks); weight < committee.quorum {
+		return fmt.Errorf("dag: votes of weight %d for checkpoint %d, a quorum is %d", weight, cp.Index, committee.quorum)
+	}
+	return nil
+}
+
+// VerifyState is VerifyCheckpoint for who needs to know of a state only that it is right,
+// and not that a quorum is that far: votes of more than F weight are enough, for one of
+// them is an honest validator's.
+func VerifyState(committee *Committee, cp Checkpoint, blocks []*Block) error {
+	if weight := votedFor(committee, cp, blocks); weight < committee.validity {
+		return fmt.Errorf("dag: votes of weight %d for the state after commit %d, more than %d are needed", weight, cp.Index, committee.validity-1)
+	}
+	return nil
+}
+
+// votedFor is the weight of the blocks' authors that vote for a checkpoint in them.
+func votedFor(committee *Committee, cp Checkpoint, blocks []*Block) uint64 {
 	want := Vote{Index: cp.Index, Commit: cp.Commit, Checkpoint: true, Root: cp.Root}
 	var weight tally
 	for _, b := range blocks {
@@ -291,8 +309,5 @@ func VerifyCheckpoint(committee *Committee, cp Checkpoint, blocks []*Block) erro
 			weight.add(committee, b.ref.Author)
 		}
 	}
-	if weight.weight < committee.quorum {
-		return fmt.Errorf("dag: votes of weight %d for checkpoint %d, a quorum is %d", weight.weight, cp.Index, committee.quorum)
-	}
-	return nil
+	return weight.weight
 }

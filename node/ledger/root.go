@@ -128,8 +128,8 @@ func (l *Ledger) leaf(of AccountRef) []byte {
 // head, the account's position, its leaf, and the siblings on the way up.
 // Its bytes are for VerifyProof.
 
-// ErrProof says that bytes do not prove an account's state under a root.
-var ErrProof = errors.New("ledger: this does not prove the account's state under this root")
+// ErrProof says that bytes do not prove what they should under a root.
+var ErrProof = errors.New("ledger: this proves nothing under this root")
 
 // AppendProof appends a proof of an account's state under the present root to
 // b; ok is false when there is no such account.
@@ -174,4 +174,38 @@ func VerifyProof(root Digest, key Account, proof []byte) (AccountState, Head, er
 		return AccountState{}, Head{}, ErrProof
 	}
 	return a, h, nil
+}
+
+// AppendCommitteeProof appends a proof of the committee that the present state names to
+// b: the head, and all the rules, whose digest is in it. It has a few kilobytes, of at most
+// CommitteeProofMax.
+func (l *Ledger) AppendCommitteeProof(b []byte) []byte {
+	w := writer{b: b}
+	h := l.Head()
+	w.head(&h)
+	w.rules(l)
+	return w.b
+}
+
+// CommitteeProofMax bounds a committee's proof, in bytes, for who reads one from others:
+// listings, councils and validators in full, and all refusals that are remembered.
+const CommitteeProofMax = 1 << 20
+
+// VerifyCommitteeProof returns the committee that the state with a root names, and the
+// head with the commit it is of. As VerifyProof it needs nothing but its arguments; any
+// change to the proof makes the error ErrProof.
+func VerifyCommitteeProof(root Digest, proof []byte) (Committee, Head, error) {
+	r := reader{b: proof}
+	h := r.head()
+	if r.fault != nil || len(proof) > CommitteeProofMax || h.root() != root {
+		return Committee{}, Head{}, ErrProof
+	}
+	if sha256.Sum256(append([]byte{hashedRule}, r.b...)) != h.Rules {
+		return Committee{}, Head{}, ErrProof
+	}
+	g, err := DecodeGenesis(r.take(r.list(1)))
+	if err != nil {
+		return Committee{}, Head{}, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	return g.Committee, h, nil
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -123,6 +124,44 @@ func TestProof(t *testing.T) {
 	proof, _ := w.l.AppendProof(nil, name("A"))
 	if _, _, err := VerifyProof(root, name("A"), proof); err == nil {
 		t.Fatal("a proof holds under an older root")
+	}
+}
+
+// TestCommitteeProof verifies a proof of the committee, and refuses it with one bit
+// changed, a byte more or less, or under another root.
+func TestCommitteeProof(t *testing.T) {
+	w := busyWorld(t)
+	committee := &Committee{Validators: []Validator{{Key: name("v1"), Weight: 3, About: []byte("about it")}, {Key: name("v2"), Weight: 4}}}
+	for _, governor := range []string{"g1", "g2"} {
+		w.do(governor, Action{Kind: KindSetCommittee, Detail: &Detail{NewCommittee: committee}})
+	}
+	root, want := w.l.Root(), w.l.Committee()
+	if fmt.Sprint(want) != fmt.Sprint(*committee) {
+		t.Fatalf("the committee is %v", want)
+	}
+	proof := w.l.AppendCommitteeProof(nil)
+	got, head, err := VerifyCommitteeProof(root, proof)
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) || head.Commit != w.l.index {
+		t.Fatalf("proved %v at commit %d: %v", got, head.Commit, err)
+	}
+	for bit := range 8 * len(proof) {
+		proof[bit/8] ^= 1 << (bit % 8)
+		if _, _, err := VerifyCommitteeProof(root, proof); !errors.Is(err, ErrProof) {
+			t.Fatalf("the proof holds with bit %d changed: %v", bit, err)
+		}
+		proof[bit/8] ^= 1 << (bit % 8)
+	}
+	for _, n := range []int{0, headBytes, headBytes + 3, len(proof) - 1} {
+		if _, _, err := VerifyCommitteeProof(root, proof[:n]); !errors.Is(err, ErrProof) {
+			t.Fatalf("%d bytes of the proof hold: %v", n, err)
+		}
+	}
+	if _, _, err := VerifyCommitteeProof(root, append(slices.Clone(proof), 0)); err == nil {
+		t.Fatal("a proof holds with a byte more")
+	}
+	w.do("A", limit(Buy, 1, 1))
+	if _, _, err := VerifyCommitteeProof(w.l.Root(), proof); err == nil {
+		t.Fatal("a proof holds under a later root")
 	}
 }
 

@@ -28,7 +28,7 @@ func stopped(t *testing.T, c *cluster, n *node, want Alarm) {
 		if after, _ := n.r.Executed(); after != index || n.r.Status().OwnRound != own {
 			t.Errorf("%s: it goes on", when)
 		}
-		if _, err := Serve(n.store, Request{Kind: AskCommits, From: 1}, n.own); err != nil {
+		if _, err := Serve(n.store, Request{Kind: AskCommits, From: 1}, n.own, ReplyRoomMax); err != nil {
 			t.Errorf("%s: does not serve: %v", when, err)
 		}
 		c.restart(n)

@@ -12,7 +12,10 @@ import (
 // the committee and the chunks under way.
 type asking struct {
 	lastID  uint64
+	timeout time.Duration   // Config.AskTimeout
+	wait    time.Duration   // how long an answer is waited for: timeout, or more where answers are late
 	open    []question      // by rising ID
+	late    []question      // whose wait is over, by rising ID: an answer may still come
 	fetches []fetchQuestion // by rising ID
 	down    []bool          // per author: no way to it
 	turn    int             // whose turn it is to be asked
@@ -20,12 +23,19 @@ type asking struct {
 	giver *dag.Author
 }
 
-// question is an open request.
+// question is a request that may be answered.
 type question struct {
-	slot     slot
-	request  Request
-	deadline time.Time
+	slot            slot
+	request         Request
+	asked, deadline time.Time
 }
+
+// Bounds of waiting. Where a link is slow, or a disk is busy with a snapshot, every
+// answer would come too late, and each would be asked for again, for ever.
+const (
+	waitFactorMax = 4  // the wait is at most so many times Config.AskTimeout
+	lateMax       = 64 // questions whose wait is over that are remembered; the oldest are forgotten
+)
 
 // slot names what a question is for; there is one open question per slot.
 type slot struct {
@@ -38,7 +48,7 @@ func slotNewest(a dag.Author) slot { return slot{AskNewest, uint64(a)} }
 // reset forgets all questions: they were of an agreement that is over. Under
 // another committee the links are others as well.
 func (k *asking) reset(authors int, sameLinks bool) {
-	k.open, k.fetches = nil, nil
+	k.open, k.late, k.fetches = nil, nil, nil
 	if !sameLinks || len(k.down) != authors {
 		k.down = make([]bool, authors)
 		k.turn = 0
@@ -61,14 +71,26 @@ func (k *asking) wakeAt() (at time.Time) {
 	return at
 }
 
-// expire closes the questions that have waited for too long.
-func (k *asking) expire(now time.Time) {
-	k.open = slices.DeleteFunc(k.open, func(q question) bool { return !now.Before(q.deadline) })
+// expire takes the questions that have waited for too long out of the open ones, and
+// returns their slots.
+func (k *asking) expire(now time.Time) (slots []slot) {
+	k.open = slices.DeleteFunc(k.open, func(q question) bool {
+		over := !now.Before(q.deadline)
+		if over {
+			slots = append(slots, q.slot)
+			k.late = append(k.late, q)
+		}
+		return over
+	})
+	k.late = k.late[max(0, len(k.late)-lateMax):]
+	return slots
 }
 
 // forget closes the questions of some kinds: their answers are of no use any more.
 func (k *asking) forget(kinds ...Kind) {
-	k.open = slices.DeleteFunc(k.open, func(q question) bool { return slices.Contains(kinds, q.slot.kind) })
+	of := func(q question) bool { return slices.Contains(kinds, q.slot.kind) }
+	k.open = slices.DeleteFunc(k.open, of)
+	k.late = slices.DeleteFunc(k.late, of)
 }
 
 // pending reports whether a slot's question is open.
@@ -76,18 +98,27 @@ func (k *asking) pending(s slot) bool {
 	return slices.ContainsFunc(k.open, func(q question) bool { return q.slot == s })
 }
 
-// close takes the question an answer is to out of the open ones. ok is false
-// when there is none: it came too late, or nobody asked.
-func (k *asking) close(a *Answer) (q question, ok bool) {
-	i := slices.IndexFunc(k.open, func(q question) bool {
-		return q.request.ID == a.ID && q.request.Kind == a.Kind && q.request.To == a.From
-	})
-	if i < 0 {
-		return question{}, false
+// close takes the question an answer is to out of those that may be answered. asked is
+// false when there is none; inTime tells whether it was still waited for. The next
+// questions wait longer after a late answer, and less long after a quick one.
+func (k *asking) close(now time.Time, a *Answer) (q question, asked, inTime bool) {
+	for _, of := range []*[]question{&k.open, &k.late} {
+		i := slices.IndexFunc(*of, func(q question) bool {
+			return q.request.ID == a.ID && q.request.Kind == a.Kind && q.request.To == a.From
+		})
+		if i < 0 {
+			continue
+		}
+		q, asked, inTime = (*of)[i], true, of == &k.open
+		*of = slices.Delete(*of, i, i+1)
+		if !inTime {
+			k.wait = min(2*k.wait, waitFactorMax*k.timeout)
+		} else if now.Sub(q.asked) < k.wait/waitFactorMax {
+			k.wait = max(k.wait/2, k.timeout)
+		}
+		break
 	}
-	q = k.open[i]
-	k.open = slices.Delete(k.open, i, i+1)
-	return q, true
+	return q, asked, inTime
 }
 
 // askOnce asks unless the slot's last question is still open.
@@ -96,14 +127,14 @@ func (r *Replica) askOnce(s slot, to dag.Author, q Request) bool {
 		return false
 	}
 	q = r.ask(to, q)
-	r.asking.open = append(r.asking.open, question{s, q, r.now.Add(r.cfg.AskTimeout)})
+	r.asking.open = append(r.asking.open, question{s, q, r.now, r.now.Add(q.Within)})
 	return true
 }
 
 // ask sends a request and does not wait for its answer.
 func (r *Replica) ask(to dag.Author, q Request) Request {
 	r.asking.lastID++
-	q.ID, q.To = r.asking.lastID, to
+	q.ID, q.To, q.Within = r.asking.lastID, to, r.asking.wait
 	r.effects.Ask = append(r.effects.Ask, q)
 	return q
 }
@@ -220,29 +251,29 @@ func (r *Replica) blocksAnswered(a *Answer) {
 // whoever asked for them.
 func (r *Replica) answer(a *Answer) {
 	switch a.Kind {
-	case AskBlocks, AskRounds, AskAuthor:
-		_, asked := r.asking.close(a)
+	case AskBlocks, AskRounds:
+		q, _, inTime := r.asking.close(r.now, a)
 		r.asking.giver = &a.From
 		r.absorb(r.core.Receive(r.now, a.Blocks...))
 		r.asking.giver = nil
-		if asked && a.Kind == AskRounds {
-			r.roundsAnswered()
+		if inTime && a.Kind == AskRounds {
+			r.roundsAnswered(q, a)
 		}
 		if a.Kind == AskBlocks {
 			r.blocksAnswered(a)
 		}
 		return
 	}
-	q, inTime := r.asking.close(a)
+	q, asked, inTime := r.asking.close(r.now, a)
 	switch a.Kind {
 	case AskCheckpoint, AskManifest, AskChunk:
 		r.stateAnswered(q, a, inTime)
 	case AskCommits:
-		if inTime {
+		if asked {
 			r.commitsAnswered(q, a)
 		}
 	case AskNewest:
-		if inTime {
+		if asked {
 			r.newestAnswered(a)
 		}
 	}

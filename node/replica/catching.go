@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/holdfast-mesh/holdfast/node/dag"
@@ -19,6 +20,7 @@ const (
 	// batchBytesMax bounds the commits and blocks that wait until votes for them
 	// come with later ones.
 	batchBytesMax = 8 * ReplyBytesMax
+	refBytes      = 48 // of a commit's reference to a block in memory
 	// pollIdleRounds is after how many idle rounds without a commit we ask
 	// whether we have missed something: a lost message must not cost more.
 	pollIdleRounds = 2
@@ -44,7 +46,7 @@ type catching struct {
 	restFor time.Time // the same of rounds
 	retryAt time.Time // when to ask again, if something is missing
 	pollAt  time.Time // when to ask although nothing seems to be missing
-	linked  bool      // a way to a validator has opened; it may have what we have not seen
+	linked  bool      // a way to a validator has opened, or it is further on: it may have what we have not seen
 	asked   progress  // when the last question of rounds was asked
 	moved   progress  // when something last moved
 	// patience is that of the next try at a state, if the last ended in vain.
@@ -57,22 +59,118 @@ type progress struct {
 	commit, top, epoch uint64
 }
 
+// heardLater takes note of a block of an epoch that is not known here: others have
+// commits that end ours, which no block of ours will tell.
+func (c *catching) heardLater(later bool, now time.Time) {
+	c.linked = c.linked || later && !now.Before(c.waitFor)
+}
+
 func (c *catching) busy() bool { return c.state != nil || len(c.batch.commits) > 0 }
 
-// batch is commits that follow on ours, and their blocks in order.
+// batch is commits that follow on ours, and their blocks in order. It comes in answers
+// of any size.
 type batch struct {
 	commits []dag.Commit
 	blocks  []*dag.Block
-	partial uint64 // blocks of the last commit that are here; it is complete with all
+	partial int // blocks of the last commit that are here; it is complete with all
 	bytes   int
 }
 
+// whole is the commits whose blocks are all here.
 func (b *batch) whole() []dag.Commit {
 	n := len(b.commits)
-	if n > 0 && b.partial < uint64(len(b.commits[n-1].Refs)) {
+	if n > 0 && b.partial < len(b.commits[n-1].Refs) {
 		return b.commits[:n-1]
 	}
 	return b.commits
+}
+
+// next is the question for what follows on the batch, or on the newest commit that
+// is applied if the batch is empty.
+func (b *batch) next(applied uint64) Request {
+	q := Request{Kind: AskCommits, From: applied + 1}
+	if n := len(b.commits); n > 0 {
+		q.From = b.commits[n-1].Index + 1
+		if n > len(b.whole()) {
+			q.From--
+			q.Skip = uint64(b.partial)
+		}
+	}
+	return q
+}
+
+// continues reports whether an answer to a question goes on where the batch ends. It
+// does not when the commit rule or another answer has been quicker.
+func (b *batch) continues(q Request, applied uint64) bool {
+	next := b.next(applied)
+	return q.From == next.From && q.Skip == next.Skip || len(b.commits) == 0 && q.From <= applied
+}
+
+// drop forgets the commits up to one that is applied, and their blocks.
+func (b *batch) drop(applied uint64) {
+	for len(b.commits) > 0 && b.commits[0].Index <= applied {
+		refs := len(b.commits[0].Refs)
+		b.bytes -= refs * refBytes
+		for range min(refs, len(b.blocks)) {
+			b.bytes -= len(b.blocks[0].Bytes())
+			b.blocks = b.blocks[1:]
+		}
+		b.commits = b.commits[1:]
+	}
+	if len(b.commits) == 0 {
+		*b = batch{}
+	}
+}
+
+// add appends an answer that continues the batch, but for commits that are applied by
+// now. It reports whether the answer is what was asked for: commits without a gap, and each
+// one's blocks in order. A commit that lacks blocks is the last that is taken.
+func (b *batch) add(q Request, a *Answer, applied uint64) bool {
+	blocks, skip := a.Blocks, q.Skip
+	for i := range a.Commits {
+		c := &a.Commits[i]
+		if c.Index != q.From+uint64(i) {
+			return false
+		}
+		refs := c.Refs[min(skip, uint64(len(c.Refs))):]
+		n := min(len(refs), len(blocks))
+		for j, block := range blocks[:n] {
+			if block.Ref() != refs[j] || block.Epoch() != c.Epoch {
+				return false
+			}
+		}
+		if c.Index > applied && !b.append(c, skip, blocks[:n]) {
+			return false
+		}
+		if blocks = blocks[n:]; n < len(refs) {
+			break
+		}
+		skip = 0
+	}
+	return len(blocks) == 0
+}
+
+// append adds blocks of a commit from the one at skip on.
+func (b *batch) append(c *dag.Commit, skip uint64, blocks []*dag.Block) bool {
+	n := len(b.commits)
+	if n > len(b.whole()) {
+		if c.Digest != b.commits[n-1].Digest || skip != uint64(b.partial) {
+			return false
+		}
+	} else {
+		if skip != 0 {
+			return false
+		}
+		b.commits = append(b.commits, *c)
+		b.partial = 0
+		b.bytes += len(c.Refs) * refBytes
+	}
+	b.blocks = append(b.blocks, blocks...)
+	b.partial += len(blocks)
+	for _, block := range blocks {
+		b.bytes += len(block.Bytes())
+	}
+	return true
 }
 
 func (r *Replica) progress() progress {
@@ -83,9 +181,9 @@ func (r *Replica) progress() progress {
 // catchUp asks for what we seem to miss, and now and then for what we may miss
 // without knowing it.
 func (r *Replica) catchUp() {
-	r.asking.expire(r.now)
-	r.dropOvertaken()
 	k := &r.catching
+	expired := r.asking.expire(r.now)
+	r.dropOvertaken()
 	if k.state != nil {
 		r.syncState()
 		k.retryAt = k.waitFor
@@ -107,11 +205,12 @@ func (r *Replica) catchUp() {
 		k.retryAt = k.restFor
 	}
 	far := r.far()
-	if poll || far || k.linked || len(k.batch.commits) > 0 && !r.now.Before(k.waitFor) {
+	again := func(s slot) bool { return slices.Contains(expired, s) } // of somebody else
+	if poll || far || k.linked || again(slotCommits) || len(k.batch.commits) > 0 && !r.now.Before(k.waitFor) {
 		r.askCommits()
 	}
 	k.linked = false
-	if poll || gap > gapRounds && !far && !r.now.Before(k.restFor) {
+	if poll || again(slotRounds) || gap > gapRounds && !far && !r.now.Before(k.restFor) {
 		r.askRounds(s)
 	}
 }
@@ -130,17 +229,40 @@ func (r *Replica) askRounds(s dag.Status) {
 		return
 	}
 	if peer, ok := r.nextPeer(); ok {
-		r.catching.asked = r.progress()
-		from := max(s.Collected, s.Round-min(s.Round, 2)) + 1
-		r.askOnce(slotRounds, peer, Request{Kind: AskRounds, Epoch: s.Epoch, From: from})
+		r.askRoundsOf(peer, s)
 	}
 }
 
-// roundsAnswered slows down when an answer brought nothing.
-func (r *Replica) roundsAnswered() {
+func (r *Replica) askRoundsOf(peer dag.Author, s dag.Status) {
+	r.catching.asked = r.progress()
+	from := max(s.Collected, s.Round-min(s.Round, 2)) + 1
+	r.askOnce(slotRounds, peer, Request{Kind: AskRounds, Epoch: s.Epoch, From: from})
+}
+
+// roundsAnswered goes on where the answer was full, and slows down when all of them
+// brought nothing.
+func (r *Replica) roundsAnswered(q question, a *Answer) {
+	if next, more := roundsAfter(q.request, a); more && !r.far() {
+		r.askOnce(slotRounds, a.From, next)
+		return
+	}
 	if r.progress() == r.catching.asked {
 		r.catching.restFor = r.now.Add(r.cfg.AskTimeout)
 	}
+}
+
+// roundsAfter is the question for what had no room in an answer. Each goes on further up
+// than the one before, so they end.
+func roundsAfter(q Request, a *Answer) (next Request, more bool) {
+	if a.Head == 0 || len(a.Blocks) == 0 {
+		return Request{}, false
+	}
+	last := a.Blocks[len(a.Blocks)-1].Ref()
+	next = Request{Kind: AskRounds, Epoch: q.Epoch, From: last.Round, Author: last.Author + 1}
+	if int(next.Author) == dag.CommitteeMax {
+		next.From, next.Author = last.Round+1, 0
+	}
+	return next, next.From > q.From || next.From == q.From && next.Author > q.Author
 }
 
 func (r *Replica) askCommits() {
@@ -154,16 +276,7 @@ func (r *Replica) askCommits() {
 
 // askCommitsOf asks a validator for what follows on the batch so far.
 func (r *Replica) askCommitsOf(peer dag.Author) {
-	b := &r.catching.batch
-	q := Request{Kind: AskCommits, From: r.last.Index + 1}
-	if n := len(b.commits); n > 0 {
-		q.From = b.commits[n-1].Index + 1
-		if n > len(b.whole()) {
-			q.From--
-			q.Skip = b.partial
-		}
-	}
-	r.askOnce(slotCommits, peer, q)
+	r.askOnce(slotCommits, peer, r.catching.batch.next(r.last.Index))
 }
 
 // commitsAnswered adds to the batch and applies what votes certify by now.
@@ -175,46 +288,68 @@ func (r *Replica) commitsAnswered(q question, a *Answer) {
 		}
 		return
 	}
-	r.dropApplied()
+	k.batch.drop(r.last.Index)
+	if !k.batch.continues(q.request, r.last.Index) {
+		k.linked = true // it is asked for again, from where we are by now
+		return
+	}
 	if len(a.Commits) == 0 {
-		r.noCommits(a)
+		r.noCommits(q, a)
 		return
 	}
 	k.pruned = 0
-	if !k.batch.add(q.request, a) {
-		k.batch = batch{} // nonsense, or about something else than what we have: from anew
+	applied, before := r.last.Index, k.batch.next(r.last.Index)
+	if !k.batch.add(q.request, a, applied) {
+		k.batch = batch{} // nonsense: from anew
 		k.waitFor = r.now.Add(r.cfg.AskTimeout)
 		return
 	}
-	before := r.last.Index
-	e, err := r.core.CatchUp(r.now, k.batch.whole(), k.batch.blocks)
-	switch {
-	case err == nil:
+	next := k.batch.next(r.last.Index)
+	vain := next.From == before.From && next.Skip == before.Skip && q.request.From > applied
+	if whole := k.batch.whole(); len(whole) > 0 {
+		e, err := r.core.CatchUp(r.now, whole, k.batch.blocks)
+		if err != nil && !errors.Is(err, dag.ErrUncertified) {
+			r.endOfCommits(a)
+			return
+		}
 		r.absorb(e)
-		k.batch = batch{}
-	case errors.Is(err, dag.ErrUncertified) && a.Head > a.Commits[len(a.Commits)-1].Index && k.batch.bytes < batchBytesMax:
-		// the votes are further on
-	default:
-		blocks := k.batch.blocks
-		k.batch = batch{}
-		r.absorb(r.core.Receive(r.now, blocks...)) // the end of the chain: the rule decides
-		k.waitFor = r.now.Add(r.cfg.AskTimeout)
-		return
+		k.batch.drop(r.last.Index)
 	}
-	if r.alarm == AlarmNone && (r.last.Index > before && a.Head > r.last.Index || len(k.batch.commits) > 0) {
+	switch {
+	case r.alarm != AlarmNone:
+	case vain || a.Head < next.From && len(k.batch.commits) > 0 || k.batch.bytes > batchBytesMax:
+		r.endOfCommits(a) // the votes are not further on
+	case a.Head >= next.From:
+		r.asking.forget(AskCommits) // another may have been asked, if this one came late
 		r.askCommitsOf(a.From)
 	}
 }
 
-// noCommits looks whether the validators have let go of what we need.
-func (r *Replica) noCommits(a *Answer) {
+// endOfCommits lets the commit rule decide what no votes certify: at the end of the
+// chain, and at that of an epoch, after which nobody of its committee votes. Who has these
+// commits also has the rounds that decided them.
+func (r *Replica) endOfCommits(a *Answer) {
 	k := &r.catching
+	blocks := k.batch.blocks
 	k.batch = batch{}
-	if a.Head <= r.last.Index {
+	k.waitFor = r.now.Add(r.cfg.AskTimeout)
+	r.asking.giver = &a.From
+	r.absorb(r.core.Receive(r.now, blocks...))
+	r.asking.giver = nil
+	if s := r.core.Status(); s.Commit < a.Head {
+		r.askRoundsOf(a.From, s)
+	}
+}
+
+// noCommits looks whether the validators have let go of what we need.
+func (r *Replica) noCommits(q question, a *Answer) {
+	k := &r.catching
+	if a.Head < q.request.From {
 		k.pruned = 0
-		k.waitFor = r.now.Add(r.cfg.AskTimeout)
+		r.endOfCommits(a)
 		return
 	}
+	k.batch = batch{}
 	k.pruned++
 	if k.pruned >= min(prunedMin, r.committee.Size()-1) {
 		k.pruned = 0
@@ -225,58 +360,3 @@ func (r *Replica) noCommits(a *Answer) {
 // prunedMin is how many validators in a row must be without the commits we
 // need before we take a snapshot instead.
 const prunedMin = 2
-
-// dropApplied forgets a batch that the commit rule has overtaken.
-func (r *Replica) dropApplied() {
-	b := &r.catching.batch
-	if len(b.commits) > 0 && b.commits[0].Index <= r.last.Index {
-		*b = batch{}
-	}
-}
-
-// add appends an answer to the batch. It reports whether the answer is what was
-// asked for: each commit's blocks in order, the first going on where we were.
-func (b *batch) add(q Request, a *Answer) bool {
-	skip := q.Skip
-	next := q.From
-	resumes := false
-	if n := len(b.commits); n > 0 {
-		last := b.commits[n-1]
-		if resumes = n > len(b.whole()); resumes {
-			if a.Commits[0].Digest != last.Digest || skip != b.partial {
-				return false
-			}
-		} else if last.Index+1 != q.From {
-			return false
-		}
-	} else if skip != 0 {
-		return false
-	}
-	blocks := a.Blocks
-	for i := range a.Commits {
-		c := &a.Commits[i]
-		if c.Index != next {
-			return false
-		}
-		next++
-		if i > 0 || !resumes {
-			b.commits = append(b.commits, *c)
-			b.bytes += len(c.Refs) * 48
-		}
-		b.partial = skip
-		for _, ref := range c.Refs[min(skip, uint64(len(c.Refs))):] {
-			if len(blocks) == 0 {
-				return i == len(a.Commits)-1
-			}
-			if blocks[0].Ref() != ref || blocks[0].Epoch() != c.Epoch {
-				return false
-			}
-			b.blocks = append(b.blocks, blocks[0])
-			b.bytes += len(blocks[0].Bytes())
-			b.partial++
-			blocks = blocks[1:]
-		}
-		skip = 0
-	}
-	return len(blocks) == 0
-}

@@ -46,7 +46,7 @@ func BenchmarkCatchUp(b *testing.B) {
 					continue
 				}
 				lap = time.Now()
-				p, err := Serve(source.store, q, source.own)
+				p, err := Serve(source.store, q, source.own, ReplyRoomMax)
 				if err != nil {
 					b.Fatal(err)
 				}

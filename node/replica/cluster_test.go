@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -105,6 +106,8 @@ type cluster struct {
 	twins       bool                               // somebody signs with another's key on purpose
 	tamper      func(by *node, p *Reply)           // what a liar makes of its replies
 	redirect    func(asks, to *node) *node         // who answers instead
+	room        int                                // for the records of a reply
+	late        time.Duration                      // how much longer replies take than the latency
 }
 
 type node struct {
@@ -212,7 +215,7 @@ func newCluster(t testing.TB, n int) *cluster {
 func emptyCluster(t testing.TB, validators int) *cluster {
 	c := &cluster{
 		t: t, genesis: testGenesis(validators), latency: 5 * time.Millisecond,
-		start:   time.UnixMilli(1_700_000_000_000),
+		start: time.UnixMilli(1_700_000_000_000), room: ReplyRoomMax,
 		commits: map[uint64]Commit{}, signed: map[dag.Slot]map[uint64]dag.Digest{},
 		reasons: map[ledger.Reason]int{}, ended: map[ledger.Digest]uint64{}, verify: map[[32]byte]*dag.Block{},
 	}
@@ -371,7 +374,7 @@ func (c *cluster) sendBlock(from, to *node, raw []byte) {
 	c.deliver(to, c.latency, func() Input {
 		b, err := c.verified(to.r, raw)
 		if err != nil {
-			return Input{}
+			return Input{Later: errors.Is(err, ErrEpoch)}
 		}
 		return Input{Blocks: []*dag.Block{b}}
 	})
@@ -381,7 +384,7 @@ func (c *cluster) sendBlock(from, to *node, raw []byte) {
 func (c *cluster) verified(to *Replica, raw []byte) (*dag.Block, error) {
 	key := sha256.Sum256(raw)
 	if b := c.verify[key]; b != nil {
-		if _, known := to.Verifier().of(b.Epoch()); known {
+		if to.Verifier().Knows(b.Epoch()) {
 			return b, nil
 		}
 		return nil, ErrEpoch
@@ -412,7 +415,7 @@ func (c *cluster) carry(n *node, q Request) {
 			c.t.Errorf("request does not decode: %v", err)
 			return
 		}
-		reply, err := Serve(to.store, asked, to.own)
+		reply, err := Serve(to.store, asked, to.own, c.room)
 		if err != nil {
 			return
 		}
@@ -423,7 +426,7 @@ func (c *cluster) carry(n *node, q Request) {
 		if len(answer) > ReplyBytesMax {
 			c.t.Errorf("a reply of %d bytes", len(answer))
 		}
-		c.deliver(n, c.latency, func() Input {
+		c.deliver(n, c.latency+c.late, func() Input {
 			p, err := DecodeReply(answer)
 			if err != nil {
 				c.t.Errorf("reply does not decode: %v", err)

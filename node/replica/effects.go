@@ -12,6 +12,7 @@ import (
 type Input struct {
 	Ops       []*ledger.Op  // from clients, or forwarded by other nodes
 	Blocks    []*dag.Block  // from streams and gossip, verified
+	Later     bool          // a block of an epoch that is not known here has come: ErrEpoch
 	Answers   []Answer      // to our requests
 	Connected []Link        // changes only
 	Rounds    []PeerRound   // the round of ours that a validator says it has

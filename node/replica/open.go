@@ -26,6 +26,7 @@ func Open(cfg Config, now time.Time, st Store) (*Replica, Effects, error) {
 	}
 	r := &Replica{cfg: cfg, network: dag.Digest(id), store: st, pool: newPool()}
 	r.snapshots.every = cfg.SnapshotEvery
+	r.asking.timeout, r.asking.wait = cfg.AskTimeout, cfg.AskTimeout
 	r.begin(now)
 	if err := r.open(); err != nil {
 		return nil, Effects{}, err

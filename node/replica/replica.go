@@ -109,6 +109,7 @@ func (r *Replica) input(in Input) {
 	if len(in.Blocks) > 0 {
 		r.absorb(r.core.Receive(r.now, in.Blocks...))
 	}
+	r.catching.heardLater(in.Later, r.now)
 	for i := range in.Answers {
 		r.answer(&in.Answers[i])
 	}

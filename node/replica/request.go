@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/holdfast-mesh/holdfast/node/dag"
 )
@@ -12,19 +13,20 @@ const (
 	// ReplyBytesMax bounds an encoded reply. It holds the largest block, and a
 	// link of 100 Mbit/s carries it within AskTimeout's default.
 	ReplyBytesMax = 4 << 20
-	// replyRoom is kept free in a reply for its numbers.
-	replyRoom = 4 << 10
-	// replyBlocksMax bounds the blocks of a reply, so that reading them on one side
-	// and verifying them on the other stays well within AskTimeout on a busy machine:
-	// an answer that always comes too late is asked for, for ever.
-	replyBlocksMax = 1024
+	// ReplyRoomMax is the most room that Serve has for records in a reply; the rest
+	// is for its numbers.
+	ReplyRoomMax = ReplyBytesMax - 4<<10
+	// replyRecordsMax bounds the blocks of a reply, and its commits, so that reading them
+	// on one side and verifying them on the other stays well within AskTimeout on a busy
+	// machine.
+	replyRecordsMax = 1024
 	// askRefsMax bounds the blocks asked for by name at once.
 	askRefsMax = 256
 	// RequestBytesMax bounds an encoded request.
 	RequestBytesMax = 64 + askRefsMax*(10+3+32)
 	// commitBytesMax bounds an encoded commit: a reply must hold it beside a
 	// block. It is the blocks of a hundred validators in three hundred rounds.
-	commitBytesMax = ReplyBytesMax - dag.BlockBytesMax - replyRoom
+	commitBytesMax = ReplyRoomMax - dag.BlockBytesMax - 16
 )
 
 // Kind is what a request asks for.
@@ -33,8 +35,7 @@ type Kind uint8
 const (
 	_             Kind = iota
 	AskBlocks          // the blocks of an epoch named by Refs
-	AskRounds          // all blocks of an epoch from round From on, in order
-	AskAuthor          // the blocks of Author in an epoch from round From on, in order
+	AskRounds          // all blocks of an epoch from Author's of round From on, in order
 	AskCommits         // the commits from index From on, and their blocks in order, without the first Skip
 	AskNewest          // the newest block of Author in an epoch, and that of whoever answers
 	AskCheckpoint      // the newest certified checkpoint that has a complete snapshot, and the blocks with its votes without the first Skip
@@ -45,22 +46,25 @@ const (
 
 // String names the kind for logs.
 func (k Kind) String() string {
-	return [...]string{"nothing", "blocks", "rounds", "author", "commits", "newest", "checkpoint", "manifest", "chunk"}[k%kindEnd]
+	return [...]string{"nothing", "blocks", "rounds", "commits", "newest", "checkpoint", "manifest", "chunk"}[k%kindEnd]
 }
 
 // Request is a question to one validator. What Kind does not name is zero.
 // An answer that is late or missing is asked for again elsewhere, so whoever
 // carries requests may lose them.
 type Request struct {
-	To     dag.Author // whom to ask; not part of the bytes
-	ID     uint64     // repeated in the reply; different in all open requests of a validator
-	Kind   Kind
-	Epoch  uint64     // AskBlocks, AskRounds, AskAuthor, AskNewest
+	To   dag.Author // whom to ask; not part of the bytes
+	ID   uint64     // repeated in the reply; different in all open requests of a validator
+	Kind Kind
+	// Within is when somebody else is asked; not part of the bytes. A later answer is of
+	// use as well: it should be waited for twice as long.
+	Within time.Duration
+	Epoch  uint64     // AskBlocks, AskRounds, AskNewest
 	Refs   []dag.Ref  // AskBlocks
-	From   uint64     // AskRounds, AskAuthor: a round; AskCommits, AskManifest, AskChunk: a commit's index
+	From   uint64     // AskRounds: a round; AskCommits, AskManifest, AskChunk: a commit's index
 	Skip   uint64     // AskCommits, AskCheckpoint: blocks the asker has already
 	Chunk  uint32     // AskChunk
-	Author dag.Author // AskAuthor, AskNewest
+	Author dag.Author // AskRounds, AskNewest
 }
 
 // Bytes is the canonical encoding of the request.
@@ -77,10 +81,7 @@ func (q *Request) Bytes() []byte {
 	case AskRounds:
 		b = binary.AppendUvarint(b, q.Epoch)
 		b = binary.AppendUvarint(b, q.From)
-	case AskAuthor:
-		b = binary.AppendUvarint(b, q.Epoch)
 		b = binary.AppendUvarint(b, uint64(q.Author))
-		b = binary.AppendUvarint(b, q.From)
 	case AskCommits:
 		b = binary.AppendUvarint(b, q.From)
 		b = binary.AppendUvarint(b, q.Skip)
@@ -121,10 +122,7 @@ func DecodeRequest(b []byte) (Request, error) {
 	case AskRounds:
 		q.Epoch = r.uint(maxUint64)
 		q.From = r.uint(maxUint64)
-	case AskAuthor:
-		q.Epoch = r.uint(maxUint64)
 		q.Author = r.author()
-		q.From = r.uint(maxUint64)
 	case AskCommits:
 		q.From = r.uint(maxUint64)
 		q.Skip = r.uint(maxUint64)
@@ -151,9 +149,11 @@ func DecodeRequest(b []byte) (Request, error) {
 // turns it into something a replica takes. An empty reply says "I do not have
 // it". The byte strings may be shared with whoever made them: read only.
 type Reply struct {
-	ID     uint64
-	Kind   Kind
-	Head   uint64   // AskCommits: the newest commit the answering validator has on disk
+	ID   uint64
+	Kind Kind
+	// Head is, of AskCommits, the newest commit the answering validator has on disk; of
+	// AskRounds, the round that Blocks stop in because the reply is full, 0 when they do not.
+	Head   uint64
 	Blocks [][]byte // all kinds of blocks and AskCommits; AskNewest: up to two; AskCheckpoint: those with the votes
 	// Commits, of AskCommits, name what Blocks has. The blocks of the last may be
 	// incomplete, for a commit can be larger than a reply.
@@ -192,8 +192,8 @@ func DecodeReply(b []byte) (Reply, error) {
 	if r.err == nil && (p.Kind == 0 || p.Kind >= kindEnd) {
 		r.fail(fmt.Sprintf("no kind of request has the number %d", p.Kind))
 	}
-	p.Blocks = r.list(replyBlocksMax, dag.BlockBytesMax)
-	p.Commits = r.list(replyBlocksMax, commitBytesMax)
+	p.Blocks = r.list(replyRecordsMax, dag.BlockBytesMax)
+	p.Commits = r.list(replyRecordsMax, commitBytesMax)
 	p.Certificate = r.bytes(certificateBytesMax)
 	p.Manifest = r.bytes(manifestBytesMax)
 	p.Chunk = r.bytes(chunkBytesMax)

@@ -16,7 +16,7 @@ func someRef(n byte) dag.Ref {
 var someRequests = []Request{
 	{ID: 1, Kind: AskBlocks, Epoch: 3, Refs: []dag.Ref{someRef(1), someRef(2)}},
 	{ID: 1 << 63, Kind: AskRounds, Epoch: 1, From: 70_000},
-	{ID: 2, Kind: AskAuthor, Epoch: 1, From: 9, Author: 3},
+	{ID: 2, Kind: AskRounds, Epoch: 1, From: 9, Author: 3},
 	{ID: 3, Kind: AskCommits, From: 12, Skip: 700},
 	{ID: 4, Kind: AskNewest, Epoch: 2, Author: 255},
 	{ID: 5, Kind: AskCheckpoint, Skip: 3},

@@ -39,24 +39,23 @@ func (o Own) hides(epoch uint64, ref dag.Ref) bool {
 }
 
 // Serve answers another validator's request from the disk alone. It does not
-// look at a running replica, so any goroutine may call it at any time; what it
-// reads and returns is bounded by ReplyBytesMax and one record. What we do not have
-// is left out of the reply. With an error nothing is to be sent: ErrUnable means
-// that no answer is right, any other that the disk cannot be read, or holds
+// look at a running replica, so any goroutine may call it at any time. The records it
+// puts into a reply take at most room bytes, of ReplyRoomMax at most; but a commit and a
+// block are in it however little room there is, or who asks would never come further.
+// What we do not have is left out. With an error nothing is to be sent: ErrUnable
+// means that no answer is right, any other that the disk cannot be read, or holds
 // something else than was written (ErrDamaged).
 //
 // Whoever asks checks everything again. What we check here keeps an honest
 // validator from being taken for a faulty one because its disk has decayed.
-func Serve(st Store, q Request, own Own) (Reply, error) {
-	s := serving{st: st, own: own, room: ReplyBytesMax - replyRoom, reply: Reply{ID: q.ID, Kind: q.Kind}}
+func Serve(st Store, q Request, own Own, room int) (Reply, error) {
+	s := serving{st: st, own: own, room: min(room, ReplyRoomMax), reply: Reply{ID: q.ID, Kind: q.Kind}}
 	var err error
 	switch q.Kind {
 	case AskBlocks:
 		err = s.blocks(q.Epoch, q.Refs)
 	case AskRounds:
-		err = s.rounds(q.Epoch, q.From)
-	case AskAuthor:
-		err = s.author(q.Epoch, q.Author, q.From)
+		err = s.rounds(q.Epoch, q.From, q.Author)
 	case AskCommits:
 		err = s.commits(q.From, q.Skip)
 	case AskNewest:
@@ -82,13 +81,18 @@ type serving struct {
 }
 
 // put adds a block to the reply while there is room for it.
-func (s *serving) put(b []byte) bool {
-	if cost := len(b) + 5; cost <= s.room && len(s.reply.Blocks) < replyBlocksMax {
-		s.room -= cost
-		s.reply.Blocks = append(s.reply.Blocks, b)
-		return true
+func (s *serving) put(b []byte) bool { return s.append(&s.reply.Blocks, b) }
+
+// append adds a record to a list of the reply while there is room for it, and the first
+// in any case.
+func (s *serving) append(list *[][]byte, record []byte) bool {
+	cost := len(record) + 5
+	if len(*list) > 0 && (cost > s.room || len(*list) == replyRecordsMax) {
+		return false
 	}
-	return false
+	s.room -= cost
+	*list = append(*list, record)
+	return true
 }
 
 func (s *serving) blocks(epoch uint64, refs []dag.Ref) error {
@@ -107,22 +111,16 @@ func (s *serving) blocks(epoch uint64, refs []dag.Ref) error {
 	return nil
 }
 
-func (s *serving) rounds(epoch, from uint64) error {
-	return s.scan(epoch, from, maxUint64, func(dag.Ref) bool { return true })
-}
-
-func (s *serving) author(epoch uint64, author dag.Author, from uint64) error {
-	to := from + min(authorRoundsMax, maxUint64-from)
-	return s.scan(epoch, from, to, func(ref dag.Ref) bool { return ref.Author == author })
-}
-
-// authorRoundsMax bounds what is read to find the blocks of one author.
-const authorRoundsMax = 256
-
-// scan puts the wanted blocks of rounds from up to, but not with, to.
-func (s *serving) scan(epoch, from, to uint64, wanted func(dag.Ref) bool) error {
+func (s *serving) rounds(epoch, from uint64, author dag.Author) error {
 	return Rounds(s.st, s.own, epoch, from, func(ref dag.Ref, raw []byte) bool {
-		return ref.Round < to && (!wanted(ref) || s.put(raw))
+		if ref.Round == from && ref.Author < author {
+			return true
+		}
+		if !s.put(raw) {
+			s.reply.Head = ref.Round
+			return false
+		}
+		return true
 	})
 }
 
@@ -169,12 +167,9 @@ func (s *serving) commits(from, skip uint64) error {
 		if err != nil {
 			return fmt.Errorf("replica: commit %d on disk is damaged: %w", index, err)
 		}
-		if cost := len(rec.Value) + 5; cost <= s.room {
-			s.room -= cost
-		} else {
+		if !s.append(&s.reply.Commits, rec.Value) {
 			return nil
 		}
-		s.reply.Commits = append(s.reply.Commits, rec.Value)
 		for _, ref := range c.Refs[min(skip, uint64(len(c.Refs))):] {
 			b, err := getBlock(s.st, c.Epoch, ref)
 			if err != nil {

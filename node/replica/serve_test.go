@@ -18,7 +18,12 @@ func served(t *testing.T) (*cluster, *node) {
 
 func ask(t *testing.T, n *node, q Request) Answer {
 	t.Helper()
-	p, err := Serve(n.store, q, n.own)
+	return askIn(t, n, q, ReplyRoomMax)
+}
+
+func askIn(t *testing.T, n *node, q Request, room int) Answer {
+	t.Helper()
+	p, err := Serve(n.store, q, n.own, room)
 	if err != nil {
 		t.Fatalf("%v: %v", q.Kind, err)
 	}
@@ -47,10 +52,9 @@ func TestServeBlocks(t *testing.T) {
 	if got := ask(t, n, Request{Kind: AskBlocks, Refs: []dag.Ref{missing, want}}); len(got.Blocks) != 1 || got.Blocks[0].Ref() != want {
 		t.Errorf("asked for one block that is there and one that is not, got %d", len(got.Blocks))
 	}
-	for _, b := range ask(t, n, Request{Kind: AskAuthor, Author: 2, From: round}).Blocks {
-		if b.Author() != 2 || b.Round() < round {
-			t.Errorf("asked for author 2 from round %d, got %v", round, b.Ref())
-		}
+	rest := ask(t, n, Request{Kind: AskRounds, From: round, Author: 2}).Blocks
+	if len(rest) != len(a.Blocks)-2 || rest[0].Ref() != want {
+		t.Errorf("asked for round %d from author 2 on, got %d blocks from %v", round, len(rest), rest[0].Ref())
 	}
 	if got := ask(t, n, Request{Kind: AskRounds, From: 1 << 60}); len(got.Blocks) != 0 {
 		t.Error("blocks from the future")
@@ -84,11 +88,9 @@ func TestServeKeepsBackWhatIsNotDurable(t *testing.T) {
 	if a := ask(t, n, Request{Kind: AskBlocks, Refs: []dag.Ref{ref}}); len(a.Blocks) != 0 {
 		t.Error("gave out a block that is not durable, by name")
 	}
-	for _, kind := range []Kind{AskRounds, AskAuthor} {
-		for _, b := range ask(t, n, Request{Kind: kind, From: ref.Round - 2}).Blocks {
-			if b.Ref() == ref {
-				t.Errorf("gave out a block that is not durable, by %v", kind)
-			}
+	for _, b := range ask(t, n, Request{Kind: AskRounds, From: ref.Round - 2}).Blocks {
+		if b.Ref() == ref {
+			t.Error("gave out a block that is not durable, by rounds")
 		}
 	}
 	for _, b := range ask(t, n, Request{Kind: AskNewest, Author: 1}).Blocks {
@@ -102,7 +104,7 @@ func TestServeKeepsBackWhatIsNotDurable(t *testing.T) {
 		}
 	}
 	n.own = Own{} // before the first Step nothing is known: an observer's view of epoch 0
-	if _, err := Serve(n.store, Request{Kind: AskNewest, Epoch: 1}, n.own); !errors.Is(err, ErrUnable) {
+	if _, err := Serve(n.store, Request{Kind: AskNewest, Epoch: 1}, n.own, ReplyRoomMax); !errors.Is(err, ErrUnable) {
 		t.Errorf("asked about an epoch it has not reached: %v", err)
 	}
 }
@@ -117,7 +119,7 @@ func TestServeNewest(t *testing.T) {
 		t.Errorf("newest of author 2 is of round %d, want %d", a.Blocks[0].Round(), n.r.Have(2))
 	}
 	n.store.write([]Record{{[]byte(keyRecover), []byte{1}}})
-	if _, err := Serve(n.store, Request{Kind: AskNewest, Author: 2}, n.own); !errors.Is(err, ErrUnable) {
+	if _, err := Serve(n.store, Request{Kind: AskNewest, Author: 2}, n.own, ReplyRoomMax); !errors.Is(err, ErrUnable) {
 		t.Errorf("answers although its own memory is lost: %v", err)
 	}
 	_ = c
@@ -155,14 +157,14 @@ func TestServeDamaged(t *testing.T) {
 	raw := slices.Clone(a.Blocks[0].Bytes())
 	raw[len(raw)/2] ^= 4
 	n.store.write([]Record{{blockKey(0, ref), raw}})
-	for _, q := range []Request{{Kind: AskBlocks, Refs: []dag.Ref{ref}}, {Kind: AskRounds, From: ref.Round}, {Kind: AskAuthor, Author: ref.Author, From: ref.Round}} {
-		if _, err := Serve(n.store, q, n.own); !errors.Is(err, ErrDamaged) {
+	for _, q := range []Request{{Kind: AskBlocks, Refs: []dag.Ref{ref}}, {Kind: AskRounds, From: ref.Round}} {
+		if _, err := Serve(n.store, q, n.own, ReplyRoomMax); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%v: %v", q.Kind, err)
 		}
 	}
 	n.store.fail = errors.New("input/output error")
 	for kind := AskBlocks; kind < kindEnd; kind++ {
-		if _, err := Serve(n.store, Request{Kind: kind, Refs: []dag.Ref{ref}}, n.own); !errors.Is(err, n.store.fail) {
+		if _, err := Serve(n.store, Request{Kind: kind, Refs: []dag.Ref{ref}}, n.own, ReplyRoomMax); !errors.Is(err, n.store.fail) {
 			t.Errorf("%v on a disk that cannot be read: %v", kind, err)
 		}
 	}
@@ -186,27 +188,30 @@ func TestServeIsBounded(t *testing.T) {
 			total += len(n.store.values[k])
 		}
 	}
-	for _, kind := range []Kind{AskRounds, AskCommits} {
-		q := Request{Kind: kind, From: 1}
-		for got, replies := 0, 0; ; replies++ {
-			a := ask(t, n, q)
-			if len(a.Blocks) == 0 && len(a.Commits) == 0 {
-				if replies < 2 || got < 40 || total < ReplyBytesMax {
-					t.Errorf("%v: %d blocks in %d replies, of %d bytes", kind, got, replies, total)
-				}
-				break
-			}
+	if total < ReplyBytesMax {
+		t.Fatalf("%d bytes of blocks fit one reply", total)
+	}
+	blocks, head := n.store.count(prefixBlock), uint64(n.store.count(prefixCommit))
+	for _, room := range []int{0, 20_000, ReplyRoomMax} {
+		got, replies := 0, 0
+		for q, more := (Request{Kind: AskRounds, From: 1}), true; more; replies++ {
+			a := askIn(t, n, q, room)
 			got += len(a.Blocks)
-			switch kind {
-			case AskRounds:
-				q.From = a.Blocks[len(a.Blocks)-1].Round() + 1
-			case AskCommits:
-				b := batch{}
-				if q.Skip == 0 && !b.add(q, &a) {
-					t.Fatal("an answer that is not what was asked for")
-				}
-				q.From, q.Skip = a.Commits[len(a.Commits)-1].Index+1, 0
+			q, more = roundsAfter(q, &a)
+		}
+		if got != blocks || replies < 2 {
+			t.Errorf("with room for %d: %d of %d blocks, in %d replies", room, got, blocks, replies)
+		}
+		var all batch
+		for q := all.next(0); q.From <= head; q = all.next(0) {
+			a := askIn(t, n, q, room)
+			fits := all.continues(q, 0) && all.add(q, &a, 0)
+			if next := all.next(0); !fits || string(next.Bytes()) == string(q.Bytes()) {
+				t.Fatalf("with room for %d: an answer that does not go on where commit %d was", room, q.From)
 			}
+		}
+		if got := uint64(len(all.whole())); got != head {
+			t.Errorf("with room for %d: %d of %d commits", room, got, head)
 		}
 	}
 }

@@ -64,11 +64,13 @@ func (r *Replica) syncState() {
 	s := r.catching.state
 	switch {
 	case r.now.Before(r.catching.waitFor):
-	case s.certificate == nil || len(s.votes) < len(s.certificate.Votes):
-		r.askCheckpoint(s)
 	case s.vain > s.patience:
 		r.catching.patience = min(2*s.patience, patienceMax)
 		r.distrust()
+	case s.certificate == nil:
+		r.askCheckpoint(s)
+	case len(s.votes) < len(s.certificate.Votes):
+		r.askPart(s, slotCheckpoint, s.peer, Request{Kind: AskCheckpoint, Skip: uint64(len(s.votes))})
 	default:
 		if s.manifest == nil {
 			r.askPart(s, slotManifest, s.peer, Request{Kind: AskManifest, From: s.certificate.Index})
@@ -109,13 +111,12 @@ func (r *Replica) lacks(s *stateSync, peer dag.Author) {
 	s.lacking = append(s.lacking, peer)
 }
 
-// askCheckpoint asks a validator that has not been asked for the certificate, or
-// the one that began to send its votes for more of them.
+// askCheckpoint asks a validator that has not been asked for the certificate.
 func (r *Replica) askCheckpoint(s *stateSync) {
 	if r.asking.pending(slotCheckpoint) {
 		return
 	}
-	if s.asked && s.certificate == nil { // no answer came
+	if s.asked { // no answer came
 		s.tried = append(s.tried, s.peer)
 		s.asked = false
 	}
@@ -136,7 +137,7 @@ func (r *Replica) askCheckpoint(s *stateSync) {
 		r.catching.waitFor = r.now.Add(r.cfg.AskTimeout)
 		return
 	}
-	r.askOnce(slotCheckpoint, s.peer, Request{Kind: AskCheckpoint, Skip: uint64(len(s.votes))})
+	r.askOnce(slotCheckpoint, s.peer, Request{Kind: AskCheckpoint})
 }
 
 func (r *Replica) askChunks(s *stateSync) {
@@ -152,15 +153,12 @@ func (r *Replica) askWindow(s *stateSync) {
 	if r.asking.pending(slotCommits) {
 		return
 	}
-	q := Request{Kind: AskCommits, From: s.certificate.Index - min(s.certificate.Index-1, dag.CollectDepth)}
-	if n := len(s.window.commits); n > 0 {
-		q.From = s.window.commits[n-1].Index + 1
-		if n > len(s.window.whole()) {
-			q.From--
-			q.Skip = s.window.partial
-		}
-	}
-	r.askPart(s, slotCommits, r.holder(s), q)
+	r.askPart(s, slotCommits, r.holder(s), s.window.next(s.windowAfter()))
+}
+
+// windowAfter is the commit after which the window begins.
+func (s *stateSync) windowAfter() uint64 {
+	return s.certificate.Index - min(s.certificate.Index, dag.CollectDepth+1)
 }
 
 // stateAnswered takes an answer that is about a state. A chunk is welcome when its
@@ -194,6 +192,7 @@ func (r *Replica) checkpointAnswered(s *stateSync, a *Answer) {
 		r.distrust() // it has a newer one by now, or stopped in the middle
 		return
 	}
+	s.vain = 0
 	s.votes = append(s.votes, a.Blocks...)
 	if len(s.votes) < len(c.Votes) && len(a.Blocks) > 0 {
 		return
@@ -280,7 +279,11 @@ func (r *Replica) distrust() {
 
 // windowAnswered adds to the commits before the checkpoint until they reach it.
 func (r *Replica) windowAnswered(s *stateSync, q question, a *Answer) {
-	if len(a.Commits) == 0 || !s.window.add(q.request, a) {
+	after := s.windowAfter()
+	if !s.window.continues(q.request, after) {
+		return // somebody else was quicker
+	}
+	if len(a.Commits) == 0 || !s.window.add(q.request, a, after) || len(a.Blocks) == 0 {
 		s.window = batch{}
 		r.lacks(s, a.From)
 		return

@@ -128,7 +128,7 @@ func TestBatchAdd(t *testing.T) {
 	q := Request{Kind: AskCommits, From: 5}
 	a := good()
 	var b batch
-	if !b.add(q, &a) || len(b.whole()) != len(a.Commits) {
+	if !b.add(q, &a, q.From-1) || len(b.whole()) != len(a.Commits) {
 		t.Fatal("a right answer is refused")
 	}
 	for name, spoil := range map[string]func(*Answer, *Request){
@@ -139,10 +139,10 @@ func TestBatchAdd(t *testing.T) {
 		"blocks of another": func(a *Answer, _ *Request) { a.Blocks[0], a.Blocks[1] = a.Blocks[1], a.Blocks[0] },
 		"a skip of nothing": func(_ *Answer, q *Request) { q.Skip = 1 },
 	} {
-		a, q := good(), q
+		a, q, before := good(), q, q.From-1
 		spoil(&a, &q)
 		var b batch
-		if b.add(q, &a) {
+		if b.add(q, &a, before) {
 			t.Errorf("%s: taken", name)
 		}
 	}
@@ -161,11 +161,11 @@ func TestBatchAdd(t *testing.T) {
 	index := a.Commits[big].Index
 	whole := ask(t, n, Request{Kind: AskCommits, From: index})
 	first := Answer{Commits: whole.Commits[:1], Blocks: whole.Blocks[:1]}
-	if !pieces.add(Request{From: index}, &first) || len(pieces.whole()) != 0 || pieces.partial != 1 {
+	if !pieces.add(Request{From: index}, &first, index-1) || len(pieces.whole()) != 0 || pieces.partial != 1 {
 		t.Fatalf("the first piece: %d whole, %d blocks", len(pieces.whole()), pieces.partial)
 	}
 	rest := ask(t, n, Request{Kind: AskCommits, From: index, Skip: 1})
-	if !pieces.add(Request{From: index, Skip: 1}, &rest) || len(pieces.commits) != len(rest.Commits) {
+	if !pieces.add(Request{From: index, Skip: 1}, &rest, index-1) || len(pieces.commits) != len(rest.Commits) {
 		t.Fatalf("the rest: %d commits, want %d", len(pieces.commits), len(rest.Commits))
 	}
 	if len(pieces.blocks) != len(whole.Blocks) {

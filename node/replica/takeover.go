@@ -64,7 +64,9 @@ func TakeOver(cfg Config, now time.Time, st Store, ask func(Request) (Reply, err
 }
 
 // ServeAll is Serve of a disk at rest: all that is on it may be given out.
-func ServeAll(st Store, q Request) (Reply, error) { return Serve(st, q, Own{Epoch: maxUint64}) }
+func ServeAll(st Store, q Request) (Reply, error) {
+	return Serve(st, q, Own{Epoch: maxUint64}, ReplyRoomMax)
+}
 
 // RecoverMark is the record that makes a replica ask the others what it said before it
 // says more, as Config.Recover does: for a disk that was filled from elsewhere.

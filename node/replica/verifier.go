@@ -40,6 +40,13 @@ func (v *Verifier) with(network dag.Digest, epoch uint64, committee *dag.Committ
 	return next
 }
 
+// Knows reports whether the blocks of an epoch can be verified: for who remembers
+// those it has verified, since Block has ErrEpoch for all others.
+func (v *Verifier) Knows(epoch uint64) bool {
+	_, known := v.of(epoch)
+	return known
+}
+
 // of returns the rules of an epoch.
 func (v *Verifier) of(epoch uint64) (*dag.Rules, bool) {
 	for _, r := range v.rules {

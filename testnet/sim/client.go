@@ -259,11 +259,11 @@ func (c *client) keepCustody(s *Sim) (out []*submission) {
 // govern closes the second market for some seconds and opens it again; governors
 // come to the same content by the time.
 func (c *client) govern(s *Sim) []*submission {
-	if s.cfg.next != nil && !c.voted && s.now >= changeAt {
+	if s.plan.Next != nil && !c.voted && s.now >= changeAt {
 		c.voted = true
 		next := &ledger.Committee{}
 		for i, v := range s.world.genesis.Committee.Validators {
-			next.Validators = append(next.Validators, ledger.Validator{Key: v.Key, Weight: uint64(s.cfg.next[i])})
+			next.Validators = append(next.Validators, ledger.Validator{Key: v.Key, Weight: uint64(s.plan.Next[i])})
 		}
 		return []*submission{c.sign(s.world, s.now, 0, ledger.Action{Kind: ledger.KindSetCommittee, Detail: &ledger.Detail{NewCommittee: next}})}
 	}

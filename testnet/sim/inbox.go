@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/holdfast-mesh/holdfast/node/dag"
@@ -41,13 +42,22 @@ func (n *node) receiveBlock(m *message) {
 	if replica.Far(n.rep.Status()) {
 		return // as package node does: commits will bring it
 	}
+	v := n.rep.Verifier()
 	if m.opened == nil {
-		m.opened = n.s.memo.block(n.rep.Verifier(), m.body)
+		m.opened = n.s.memo.block(v, m.body)
 	}
-	if m.opened.err != nil {
+	opened := m.opened.by(v)
+	if errors.Is(opened.err, replica.ErrEpoch) {
+		if opened == m.opened {
+			m.opened = nil // others may know the epoch
+		}
+		n.take(func(in *replica.Input) { in.Later = true })
+		return
+	}
+	if opened.err != nil {
 		return // package node would note the fault and drop the peer
 	}
-	b := m.opened.block
+	b := opened.block
 	n.take(func(in *replica.Input) {
 		in.Blocks = append(in.Blocks, b)
 	})
@@ -59,7 +69,7 @@ func (n *node) serve(from int, body []byte) {
 	if err != nil {
 		return
 	}
-	reply, err := replica.Serve(store{n.disk}, q, n.mayServe)
+	reply, err := replica.Serve(store{n.disk}, q, n.mayServe, n.s.pace.room)
 	if err != nil {
 		n.s.trace("node %d serves nothing: %v", n.id, err)
 		return

@@ -28,6 +28,14 @@ type verdict struct {
 	err   error
 }
 
+// by is the verdict as v gives it: it has none on a block whose epoch it does not know.
+func (d *verdict) by(v *replica.Verifier) *verdict {
+	if d.block != nil && !v.Knows(d.block.Epoch()) {
+		return &verdict{err: replica.ErrEpoch}
+	}
+	return d
+}
+
 func newMemo() *memo {
 	return &memo{blocks: make(map[[32]byte]*verdict), ops: make(map[[32]byte]*verdict)}
 }
@@ -44,7 +52,7 @@ func (m *memo) block(v *replica.Verifier, b []byte) *verdict {
 			m.blocks[key] = known
 		}
 	}
-	return known
+	return known.by(v)
 }
 
 // own notes a block that an honest node of this run has just signed with the

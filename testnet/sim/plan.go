@@ -14,6 +14,7 @@ type Plan struct {
 	Liars     []Liar
 	Faults    []Fault // by At
 	Observers int     // beside the validators
+	Next      []int   // weights that governors vote for from changeAt on; nil: no other committee
 	Chaos     time.Duration
 }
 
@@ -104,11 +105,39 @@ func draw(seed uint64, weights []int) Plan {
 		d.fault(Unruly)
 	}
 	drawObservers(seed, len(weights), &p)
+	drawNext(seed, weights, d.amnesiacs, &p)
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
 	for i := range p.Faults {
 		p.Faults[i].Number = i
 	}
 	return p
+}
+
+// Chance that a seed has a change of the committee, and the highest weight in the next.
+const (
+	nextChance    = 25 // percent
+	nextWeightMax = 4
+)
+
+// drawNext draws the next committee's weights: whoever lies or loses its memory weighs
+// at most a third there too. It has a stream of its own.
+func drawNext(seed uint64, weights []int, amnesiacs []int, p *Plan) {
+	r := newRandom(seed, "next", 0)
+	if !r.chance(percent(nextChance)) {
+		return
+	}
+	next := make([]int, len(weights))
+	faulty := 0
+	for i := range next {
+		next[i] = r.between(1, nextWeightMax)
+		if slices.Contains(amnesiacs, i) || slices.ContainsFunc(p.Liars, func(l Liar) bool { return l.Node == i }) {
+			next[i] = 1
+			faulty++
+		}
+	}
+	if faulty <= faultyWeight(next) && !slices.Equal(next, weights) {
+		p.Next = next
+	}
 }
 
 // faultyWeight is F, the most weight that may be faulty.
@@ -247,7 +276,7 @@ func (d *drawer) shape(c Class) []pair {
 // Only keeps the faults with these numbers, and the liars; a shortened plan is
 // named by the seed and these numbers.
 func (p Plan) Only(keep []int) Plan {
-	out := Plan{Liars: p.Liars, Observers: p.Observers, Chaos: p.Chaos}
+	out := Plan{Liars: p.Liars, Observers: p.Observers, Next: p.Next, Chaos: p.Chaos}
 	for _, f := range p.Faults {
 		if slices.Contains(keep, f.Number) {
 			out.Faults = append(out.Faults, f)
@@ -270,6 +299,9 @@ func (p Plan) String() string {
 	var b strings.Builder
 	if p.Observers > 0 {
 		fmt.Fprintf(&b, "observers: %d\n", p.Observers)
+	}
+	if p.Next != nil {
+		fmt.Fprintf(&b, "next committee: weights %v\n", p.Next)
 	}
 	for _, l := range p.Liars {
 		fmt.Fprintf(&b, "liar: node %d, %v\n", l.Node, l.How)

@@ -71,9 +71,9 @@ func TestCommitteeChanges(t *testing.T) {
 			t.Parallel()
 			weights, next := []int{1, 1, 1, 1}, []int{1, 2, 2, 2}
 			plan := draw(seed, weights)
-			plan.Liars = nil
+			plan.Liars, plan.Next = nil, next
 			plan.Chaos = max(plan.Chaos, 8*time.Second) // the epoch needs some commits to close
-			s := New(Config{Seed: seed, Weights: weights, Load: 20, Plan: &plan, next: next})
+			s := New(Config{Seed: seed, Weights: weights, Load: 20, Plan: &plan})
 			r := s.Run()
 			if r.Violation != nil {
 				t.Error(r)

@@ -24,7 +24,6 @@ type Config struct {
 	Panics bool
 
 	pace *pace // of tests and benchmarks
-	next []int // weights that governors give the validators, from changeAt on; nil: none
 }
 
 // Bounds of Config, and what a seed draws.
@@ -42,6 +41,8 @@ const (
 	// quietAfter is how long after the last fault clients still begin new things.
 	quietAfter = 300 * time.Millisecond
 	changeAt   = 2 * time.Second        // when governors vote for the next committee
+	roomMin    = 2 << 10                // of an answer, drawn in every other run: so much, or
+	roomSteps  = 6                      // twice that, and so on
 	actEvery   = 150 * time.Millisecond // a client looks after what it has on its way
 )
 
@@ -230,6 +231,7 @@ type pace struct {
 	minRound             time.Duration
 	checkpoint, snapshot uint64 // commits
 	retain               uint64
+	room                 int // bytes that records may take in an answer
 }
 
 // drawPace: slow rounds are cheap to simulate; quick ones reach the collected
@@ -246,6 +248,10 @@ func (s *Sim) drawPace() pace {
 	p.checkpoint = uint64(r.between(1, 5))
 	p.snapshot = p.checkpoint * uint64(r.between(2, 6))
 	p.retain = uint64(r.between(2, 30))
+	p.room = replica.ReplyRoomMax
+	if r.chance(percent(50)) { // what is asked for comes in pieces
+		p.room = roomMin << r.below(roomSteps)
+	}
 	return p
 }
 
@@ -382,6 +388,9 @@ func (s *Sim) Report() Report {
 	t.Commits = len(s.history.commits)
 	t.Trades = s.history.trades
 	t.Observers = s.plan.Observers
+	if s.history.epoch > 0 {
+		t.Changes = 1
+	}
 	for range s.history.paid { // order: only counted
 		t.Payouts++
 	}

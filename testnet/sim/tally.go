@@ -28,6 +28,7 @@ type Tally struct {
 	Refused   int // operations no gateway took
 	Trades    int
 	Payouts   int // withdrawals completed
+	Changes   int // runs in which another committee took over
 }
 
 func (t *Tally) bite(c Class) { t.Faults[c]++ }
@@ -54,6 +55,7 @@ func (t *Tally) Add(o Tally) {
 	t.Refused += o.Refused
 	t.Trades += o.Trades
 	t.Payouts += o.Payouts
+	t.Changes += o.Changes
 }
 
 // close turns one run's bites into "this run had it".
@@ -98,6 +100,7 @@ func (t *Tally) String() string {
 		{"restarts", t.Restarts},
 		{"observers", t.Observers},
 		{"states taken over from peers", t.Takeovers},
+		{"changes of the committee", t.Changes},
 		{"operations acknowledged", t.Acked},
 		{"... final", t.Final},
 		{"... rejected", t.Rejected},
