@@ -266,7 +266,7 @@ func (r *Replica) answer(a *Answer) {
 	}
 	q, asked, inTime := r.asking.close(r.now, a)
 	switch a.Kind {
-	case AskCheckpoint, AskManifest, AskChunk:
+	case AskHandover, AskCheckpoint, AskManifest, AskChunk:
 		r.stateAnswered(q, a, inTime)
 	case AskCommits:
 		if asked {

@@ -68,6 +68,8 @@ type Effects struct {
 	// SnapshotDue asks for BuildSnapshot, beside the loop. There is one at a
 	// time: the next comes after Input.Snapshot.
 	SnapshotDue *SnapshotRequest
+	// Verifier is set when another epoch can be verified from now on; see Replica.Verifier.
+	Verifier *Verifier
 	// Alarm says why the replica stopped proposing and taking operations for good.
 	// It is repeated by every Step from then on.
 	Alarm Alarm
@@ -76,13 +78,13 @@ type Effects struct {
 }
 
 // Binds reports whether Persist must be durable before the step counts for anybody
-// else: it says something in our name, or of commits. A step that only took in blocks
+// else: it says something in our name, or of commits or epochs. A step that only took in blocks
 // of others binds nobody: its batch must be written, in order, but may become durable
 // together with the next that does. A crash before takes back what nobody was told, and
 // the blocks are had again from their authors.
 func (e *Effects) Binds() bool {
 	return len(e.Send) > 0 || len(e.Commits) > 0 || e.Restored != nil || e.Checkpoint != nil ||
-		e.SnapshotDue != nil || len(e.Evidence) > 0 || e.Alarm != AlarmNone
+		e.SnapshotDue != nil || e.Verifier != nil || len(e.Evidence) > 0 || e.Alarm != AlarmNone
 }
 
 // Commit is a commit the ledger has executed.

@@ -31,12 +31,19 @@ func (r *Replica) execute(c *dag.Commit) {
 		for _, op := range landed {
 			ops = append(ops, *op)
 		}
+		if r.ending != nil {
+			r.ending.collect(b)
+		}
 		r.pool.executed(landed)
 		if known {
 			r.pool.landed(landed)
 		}
 	}
+	firstOfEpoch := c.Epoch != r.last.Epoch
 	done := r.apply(c, ops)
+	if firstOfEpoch || slices.ContainsFunc(done.Events, func(e ledger.Event) bool { return e.Kind == ledger.EventCommitteeSet }) {
+		r.endBegins(&done)
+	}
 	for _, ops := range r.flights.collect(collectedAfter(c.Leader.Round)) {
 		r.pool.landed(ops)
 	}
@@ -57,9 +64,6 @@ func (r *Replica) apply(c *dag.Commit, ops []ledger.Op) Commit {
 	r.last = *c
 	r.last.Blocks = nil
 	r.clockMs = done.TimeMs
-	if slices.ContainsFunc(done.Events, func(e ledger.Event) bool { return e.Kind == ledger.EventCommitteeSet }) {
-		r.closing = !sameCommittee(r.committee, r.ledger.Committee())
-	}
 	return done
 }
 
@@ -70,9 +74,10 @@ func commitOf(c *dag.Commit, ops []ledger.Op) Commit {
 	}
 }
 
-// checkpoint computes the root where it is due, and votes for it.
+// checkpoint computes the root where it is due, and votes for it. At the end of an
+// epoch none is; see handover.
 func (r *Replica) checkpoint(done *Commit) {
-	due := done.Index%r.cfg.CheckpointEvery == 0
+	due := done.Index%r.cfg.CheckpointEvery == 0 && r.ending == nil
 	if !due && !r.cfg.EveryRoot {
 		return
 	}
@@ -113,30 +118,25 @@ func (r *Replica) certify(c dag.Checkpoint) {
 		if ours.Index == c.Index && ours != r.certified {
 			r.raise(AlarmRoot)
 		}
-		if ours == r.certified {
+		if ours == r.certified && (r.ending == nil || ours.Index < r.ending.Index) {
 			r.snapshots.reached(ours, r.certified)
 		}
 	}
 }
 
 // nextEpoch begins the epoch after the one whose last commit was just executed,
-// under the committee the ledger names. What the old epoch did not commit is
+// under the committee that the end of it was begun for. What the old epoch did not commit is
 // over; our own part of it goes back to the pool.
 func (r *Replica) nextEpoch() {
-	committee, err := dag.NewCommittee(membersOf(r.ledger.Committee()))
-	if err != nil {
-		committee = r.committee // everybody comes to the same conclusion
-	}
 	epoch := r.core.Rules().Epoch + 1
-	r.persist(indexKey(prefixEpoch, epoch), encodeCommittee(committee))
+	committee := r.handOver()
 	r.committee = committee
-	r.verifier = r.verifier.with(r.network, epoch, committee)
+	r.knowEpoch(epoch, committee)
 	for _, ops := range r.flights.collect(maxUint64) {
 		r.pool.landed(ops)
 	}
 	r.flights = flights{}
 	r.spoken = newSpoken(committee.Size())
-	r.closing = false
 	r.asking.reset(committee.Size(), false)
 	if r.recovering == nil {
 		e, err := r.core.NextEpoch(r.now, *r.verifier.newest())
@@ -148,7 +148,7 @@ func (r *Replica) nextEpoch() {
 	}
 	// We may have signed in the new epoch too, in the life we do not remember.
 	r.recovering = newRecovering(committee.Size())
-	core, e, err := dag.Open(r.coreConfig(true), r.now, dag.Stored{Commits: []dag.Commit{r.last}})
+	core, e, err := dag.Open(r.coreConfig(r.verifier.newest(), true), r.now, dag.Stored{Commits: []dag.Commit{r.last}})
 	if err != nil {
 		panic("replica: invariant broken: " + err.Error())
 	}

@@ -80,7 +80,7 @@ func (r *Replica) openMeta() error {
 			r.persist([]byte(keyRecover), []byte{1})
 		}
 		r.marked = true
-		r.recovering = &recovering{} // its answers are sized with the committee
+		r.recovering = &recovering{} // startCore sizes it with the committee
 	}
 	return nil
 }
@@ -155,6 +155,9 @@ func (r *Replica) replay() ([]dag.Commit, error) {
 		if err != nil {
 			return nil, err
 		}
+		if c.Epoch != r.last.Epoch {
+			votes = nil // what was not certified in its epoch never is
+		}
 		done := commitOf(&c, ops)
 		r.ledger.Apply(batchOf(&done))
 		r.last, r.clockMs = c, done.TimeMs
@@ -221,28 +224,33 @@ func (r *Replica) openCore(tail []dag.Commit) error {
 	}
 	r.committee = rules.Committee
 	r.verifier = r.verifier.upTo(epoch)
+	if err := r.openEnd(epoch); err != nil {
+		return err
+	}
 	blocks, err := r.storedBlocks(epoch, collected)
 	if err != nil {
 		return err
 	}
-	return r.startCore(tail, blocks, collected)
+	return r.startCore(rules, tail, blocks, collected)
 }
 
-// startCore makes a core of the newest known epoch that goes on after tail, and
-// tells everything else where it stands.
-func (r *Replica) startCore(tail []dag.Commit, blocks []*dag.Block, collected uint64) error {
-	if r.recovering != nil {
+// startCore makes a core of an epoch that goes on after tail, and tells everything else
+// where it stands. Who lost its disk, and has not had a block in a commit since, begins to
+// recover anew: what the core before had found out is lost with it.
+func (r *Replica) startCore(rules *dag.Rules, tail []dag.Commit, blocks []*dag.Block, collected uint64) error {
+	sameLinks := r.committee == rules.Committee
+	r.committee = rules.Committee
+	if r.marked {
 		r.recovering = newRecovering(r.committee.Size())
 	}
-	core, e, err := dag.Open(r.coreConfig(r.recovering != nil), r.now, dag.Stored{Commits: tail, Blocks: blocks})
+	core, e, err := dag.Open(r.coreConfig(rules, r.recovering != nil), r.now, dag.Stored{Commits: tail, Blocks: blocks})
 	if err != nil {
 		return fmt.Errorf("replica: %w", err)
 	}
 	r.core = core
 	r.spoken = newSpoken(r.committee.Size())
-	r.asking.reset(r.committee.Size(), true)
+	r.asking.reset(r.committee.Size(), sameLinks)
 	r.takeOff(blocks, tail, collected)
-	r.closing = !sameCommittee(r.committee, r.ledger.Committee())
 	for _, ours := range r.roots {
 		r.core.VoteCheckpoint(ours.Index, ours.Commit, ours.Root)
 	}
@@ -296,10 +304,10 @@ func (r *Replica) takeOff(blocks []*dag.Block, tail []dag.Commit, collected uint
 	}
 }
 
-// coreConfig is the core's part of the configuration, in the newest known epoch.
-func (r *Replica) coreConfig(recovering bool) dag.Config {
+// coreConfig is the core's part of the configuration, in an epoch.
+func (r *Replica) coreConfig(rules *dag.Rules, recovering bool) dag.Config {
 	return dag.Config{
-		Rules:         *r.verifier.newest(),
+		Rules:         *rules,
 		Key:           r.cfg.Key,
 		LeaderTimeout: r.cfg.LeaderTimeout,
 		MinRound:      r.cfg.MinRound,

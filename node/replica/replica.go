@@ -37,7 +37,7 @@ type Replica struct {
 	last    dag.Commit   // the newest executed commit, without Blocks
 	clockMs int64        // commit time
 	roots   []Checkpoint // our own, of the newest checkpoints
-	closing bool         // the ledger names another committee than the epoch's
+	ending  *handover    // of the epoch, once the ledger names another committee; else nil
 
 	certified  Checkpoint // the newest one
 	snapshots  snapshots
@@ -122,7 +122,7 @@ func (r *Replica) input(in Input) {
 // background jobs going.
 func (r *Replica) work() {
 	r.absorb(r.core.Tick(r.now))
-	if r.closing && !r.core.Status().Closing {
+	if r.ending != nil && !r.core.Status().Closing {
 		r.absorb(r.core.CloseEpoch(r.now))
 	}
 	r.sweep()
@@ -166,6 +166,9 @@ func (r *Replica) propose() {
 		payload[i] = op.Bytes()
 	}
 	r.own = ops
+	if r.ending != nil {
+		r.core.VoteCheckpoint(r.ending.Index, r.ending.Commit, r.ending.Root)
+	}
 	e := r.core.Propose(r.now, payload)
 	r.absorb(e)
 	r.own = nil
@@ -366,7 +369,7 @@ func alarmOf(err error) Alarm {
 }
 
 // Verifier verifies what comes from outside for the epochs known now. It is a
-// new one after a commit that changed the committee.
+// new one when another epoch is known; see Effects.Verifier.
 func (r *Replica) Verifier() *Verifier { return r.verifier }
 
 // Committee is the committee of the running epoch.

@@ -213,6 +213,41 @@ func TestCatchUpByCommits(t *testing.T) {
 	}
 }
 
+// TestCatchUpInPieces: answers have room for a commit and a block, as they do where blocks
+// are full and a commit has more than fit. Each way of catching up comes to its end.
+func TestCatchUpInPieces(t *testing.T) {
+	for name, away := range map[string]time.Duration{
+		"rounds": 500 * time.Millisecond, "commits": 1500 * time.Millisecond, "a state": 15 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, n, _ := behind(t, away)
+			c.room = 1
+			c.runUntil(10*time.Second, "caught up", caughtUp(c, n))
+			if took := n.restored == 1; took != (name == "a state") {
+				t.Errorf("took over %d states", n.restored)
+			}
+		})
+	}
+}
+
+// TestCatchUpSlowly: every answer comes later than another validator is asked, as over
+// a slow link or from a disk that writes a snapshot.
+func TestCatchUpSlowly(t *testing.T) {
+	for name, away := range map[string]time.Duration{"commits": 1500 * time.Millisecond, "a state": 15 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			c, n, _ := behind(t, away)
+			c.late = n.cfg.AskTimeout + 200*time.Millisecond
+			c.runUntil(20*time.Second, "caught up", caughtUp(c, n))
+			if took := n.restored == 1; took != (name == "a state") {
+				t.Errorf("took over %d states", n.restored)
+			}
+			if wait := n.r.asking.wait; wait <= n.cfg.AskTimeout || wait > waitFactorMax*n.cfg.AskTimeout {
+				t.Errorf("waits %v for an answer", wait)
+			}
+		})
+	}
+}
+
 func TestCatchUpBySnapshot(t *testing.T) {
 	c, n, _ := behind(t, 15*time.Second)
 	c.runUntil(5*time.Second, "caught up", caughtUp(c, n))
@@ -224,9 +259,8 @@ func TestCatchUpBySnapshot(t *testing.T) {
 	if n.r.Status().OwnRound <= own {
 		t.Error("does not take part again")
 	}
-	root := n.r.Ledger().Root()
 	c.restart(n)
-	if n.r.Ledger().Root() != root {
+	if index, _ := n.r.Executed(); n.r.Ledger().Root() != c.commits[index].Root {
 		t.Error("another state after a restart on the restored snapshot")
 	}
 }

@@ -41,12 +41,13 @@ const (
 	AskCheckpoint      // the newest certified checkpoint that has a complete snapshot, and the blocks with its votes without the first Skip
 	AskManifest        // the manifest of the snapshot at commit From
 	AskChunk           // a chunk of the snapshot at commit From
+	AskHandover        // how Epoch has handed over to the next
 	kindEnd
 )
 
 // String names the kind for logs.
 func (k Kind) String() string {
-	return [...]string{"nothing", "blocks", "rounds", "commits", "newest", "checkpoint", "manifest", "chunk"}[k%kindEnd]
+	return [...]string{"nothing", "blocks", "rounds", "commits", "newest", "checkpoint", "manifest", "chunk", "handover"}[k%kindEnd]
 }
 
 // Request is a question to one validator. What Kind does not name is zero.
@@ -59,7 +60,7 @@ type Request struct {
 	// Within is when somebody else is asked; not part of the bytes. A later answer is of
 	// use as well: it should be waited for twice as long.
 	Within time.Duration
-	Epoch  uint64     // AskBlocks, AskRounds, AskNewest
+	Epoch  uint64     // AskBlocks, AskRounds, AskNewest, AskHandover
 	Refs   []dag.Ref  // AskBlocks
 	From   uint64     // AskRounds: a round; AskCommits, AskManifest, AskChunk: a commit's index
 	Skip   uint64     // AskCommits, AskCheckpoint: blocks the asker has already
@@ -95,6 +96,8 @@ func (q *Request) Bytes() []byte {
 	case AskChunk:
 		b = binary.AppendUvarint(b, q.From)
 		b = binary.AppendUvarint(b, uint64(q.Chunk))
+	case AskHandover:
+		b = binary.AppendUvarint(b, q.Epoch)
 	}
 	return b
 }
@@ -136,6 +139,8 @@ func DecodeRequest(b []byte) (Request, error) {
 	case AskChunk:
 		q.From = r.uint(maxUint64)
 		q.Chunk = uint32(r.uint(chunksMax - 1))
+	case AskHandover:
+		q.Epoch = r.uint(maxUint64)
 	default:
 		r.fail(fmt.Sprintf("no kind of request has the number %d", q.Kind))
 	}
@@ -161,11 +166,12 @@ type Reply struct {
 	Certificate []byte // AskCheckpoint
 	Manifest    []byte // AskManifest
 	Chunk       []byte // AskChunk
+	Handover    []byte // AskHandover
 }
 
 // Bytes is the canonical encoding of the reply.
 func (p *Reply) Bytes() []byte {
-	size := 64 + len(p.Certificate) + len(p.Manifest) + len(p.Chunk)
+	size := 64 + len(p.Certificate) + len(p.Manifest) + len(p.Chunk) + len(p.Handover)
 	for _, b := range p.Blocks {
 		size += len(b) + 4
 	}
@@ -179,7 +185,8 @@ func (p *Reply) Bytes() []byte {
 	b = appendList(b, p.Commits)
 	b = appendBytes(b, p.Certificate)
 	b = appendBytes(b, p.Manifest)
-	return appendBytes(b, p.Chunk)
+	b = appendBytes(b, p.Chunk)
+	return appendBytes(b, p.Handover)
 }
 
 // DecodeReply reads canonical bytes, of at most ReplyBytesMax. The reply keeps b.
@@ -197,6 +204,7 @@ func DecodeReply(b []byte) (Reply, error) {
 	p.Certificate = r.bytes(certificateBytesMax)
 	p.Manifest = r.bytes(manifestBytesMax)
 	p.Chunk = r.bytes(chunkBytesMax)
+	p.Handover = r.bytes(handoverBytesMax)
 	if err := r.done(); err != nil {
 		return Reply{}, err
 	}

@@ -22,6 +22,7 @@ var someRequests = []Request{
 	{ID: 5, Kind: AskCheckpoint, Skip: 3},
 	{ID: 6, Kind: AskManifest, From: 4000},
 	{ID: 7, Kind: AskChunk, From: 4000, Chunk: 9},
+	{ID: 8, Kind: AskHandover, Epoch: 5},
 }
 
 var someReplies = []Reply{
@@ -30,6 +31,7 @@ var someReplies = []Reply{
 	{Kind: AskCheckpoint, Certificate: []byte{1, 2, 3}},
 	{Kind: AskManifest, Manifest: []byte{4}},
 	{Kind: AskChunk, Chunk: []byte{5, 6}},
+	{Kind: AskHandover, Handover: []byte{7}},
 }
 
 func TestRequestBytes(t *testing.T) {

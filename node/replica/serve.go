@@ -66,6 +66,8 @@ func Serve(st Store, q Request, own Own, room int) (Reply, error) {
 		s.reply.Manifest, err = get(st, indexKey(prefixManifest, q.From))
 	case AskChunk:
 		s.reply.Chunk, err = get(st, chunkKey(q.From, q.Chunk))
+	case AskHandover:
+		err = s.handover(q.Epoch)
 	}
 	if err != nil {
 		return Reply{}, err
@@ -186,16 +188,18 @@ func (s *serving) commits(from, skip uint64) error {
 
 // newest sends the author's newest block that we have, and our own newest: by
 // the first the asker learns what it said, by the second how far it can have
-// come without our hearing of it. Who lost its own disk knows neither.
+// come without our hearing of it. Who lost its own disk knows neither; and who is in
+// another epoch does not know what the author, if it was further on than who asks, has
+// signed in the one after.
 func (s *serving) newest(epoch uint64, author dag.Author) error {
 	lost, err := get(s.st, []byte(keyRecover))
 	if err != nil {
 		return err
 	}
-	if lost != nil || epoch > s.own.Epoch {
+	if lost != nil || epoch != s.own.Epoch {
 		return ErrUnable
 	}
-	ours := s.own.Validator && epoch == s.own.Epoch
+	ours := s.own.Validator
 	most := uint64(maxUint64)
 	if ours && author == s.own.Author {
 		most = s.own.Round
@@ -212,6 +216,16 @@ func (s *serving) newest(epoch uint64, author dag.Author) error {
 			s.put(b)
 		}
 	}
+	return err
+}
+
+// handover sends how an epoch that is over has handed over.
+func (s *serving) handover(epoch uint64) error {
+	next, err := get(s.st, indexKey(prefixEpoch, epoch+1))
+	if err != nil || next == nil {
+		return err
+	}
+	s.reply.Handover, err = get(s.st, indexKey(prefixHandover, epoch))
 	return err
 }
 

@@ -21,7 +21,8 @@ const (
 // stateSync is how a replica that is behind its peers' logs takes over a state.
 // In this order it gets:
 //
-//	a certificate:  a quorum of the committee signed this root; checked by its votes
+//	handovers:      from one validator, for each epoch since the newest that is known here
+//	a certificate:  from the same; a quorum of the committee signed this root; checked by its votes
 //	a manifest:     from the same validator; only a hint, until the root is right
 //	the chunks:     from all validators, each checked against the manifest
 //	a window:       the commits before the checkpoint, for the core to start from;
@@ -53,9 +54,13 @@ func (r *Replica) newStateSync() *stateSync {
 }
 
 var (
+	slotHandover   = slot{kind: AskHandover}
 	slotCheckpoint = slot{kind: AskCheckpoint}
 	slotManifest   = slot{kind: AskManifest}
 )
+
+// statePart is the kinds of questions about a state.
+var statePart = []Kind{AskHandover, AskCheckpoint, AskManifest, AskChunk, AskCommits}
 
 func slotChunk(n int) slot { return slot{AskChunk, uint64(n)} }
 
@@ -68,7 +73,7 @@ func (r *Replica) syncState() {
 		r.catching.patience = min(2*s.patience, patienceMax)
 		r.distrust()
 	case s.certificate == nil:
-		r.askCheckpoint(s)
+		r.askGiver(s)
 	case len(s.votes) < len(s.certificate.Votes):
 		r.askPart(s, slotCheckpoint, s.peer, Request{Kind: AskCheckpoint, Skip: uint64(len(s.votes))})
 	default:
@@ -111,9 +116,9 @@ func (r *Replica) lacks(s *stateSync, peer dag.Author) {
 	s.lacking = append(s.lacking, peer)
 }
 
-// askCheckpoint asks a validator that has not been asked for the certificate.
-func (r *Replica) askCheckpoint(s *stateSync) {
-	if r.asking.pending(slotCheckpoint) {
+// askGiver begins with a validator that has not been asked.
+func (r *Replica) askGiver(s *stateSync) {
+	if r.asking.pending(slotHandover) || r.asking.pending(slotCheckpoint) {
 		return
 	}
 	if s.asked { // no answer came
@@ -137,7 +142,24 @@ func (r *Replica) askCheckpoint(s *stateSync) {
 		r.catching.waitFor = r.now.Add(r.cfg.AskTimeout)
 		return
 	}
-	r.askOnce(slotCheckpoint, s.peer, Request{Kind: AskCheckpoint})
+	r.askHandover(s)
+}
+
+// askHandover asks how the newest epoch that is known here has handed over.
+func (r *Replica) askHandover(s *stateSync) {
+	r.askOnce(slotHandover, s.peer, Request{Kind: AskHandover, Epoch: r.verifier.newest().Epoch})
+}
+
+// handoverAnswered learns of the next epoch, or goes on in the newest.
+func (r *Replica) handoverAnswered(s *stateSync, a *Answer) {
+	switch {
+	case a.handover == nil:
+		r.askOnce(slotCheckpoint, s.peer, Request{Kind: AskCheckpoint})
+	case r.learn(a.handover):
+		r.askHandover(s)
+	default:
+		r.distrust()
+	}
 }
 
 func (r *Replica) askChunks(s *stateSync) {
@@ -173,6 +195,8 @@ func (r *Replica) stateAnswered(q question, a *Answer, inTime bool) {
 			r.lacks(s, a.From)
 		}
 	case !inTime:
+	case a.Kind == AskHandover:
+		r.handoverAnswered(s, a)
 	case a.Kind == AskCheckpoint:
 		r.checkpointAnswered(s, a)
 	case a.Kind == AskManifest:
@@ -260,8 +284,9 @@ func (r *Replica) feed(s *stateSync) {
 		return
 	}
 	l, err := s.restorer.Finish()
-	if err != nil || l.Root() != s.certificate.Root {
-		r.distrust()
+	rules, _ := r.verifier.of(s.certificate.Epoch)
+	if err != nil || l.Root() != s.certificate.Root || !sameCommittee(rules.Committee, l.Committee()) {
+		r.distrust() // the last is a state of an epoch's end: see handover
 		return
 	}
 	s.ledger, s.restorer = l, nil
@@ -274,7 +299,7 @@ func (r *Replica) distrust() {
 	fresh := r.newStateSync()
 	fresh.tried = append(s.tried, s.peer)
 	r.catching.state = fresh
-	r.asking.forget(AskCheckpoint, AskManifest, AskChunk, AskCommits)
+	r.asking.forget(statePart...)
 }
 
 // windowAnswered adds to the commits before the checkpoint until they reach it.
@@ -326,7 +351,7 @@ func (r *Replica) overtaken(s *stateSync) bool {
 func (r *Replica) dropOvertaken() {
 	if s := r.catching.state; s != nil && r.overtaken(s) {
 		r.catching.state = nil
-		r.asking.forget(AskCheckpoint, AskManifest, AskChunk, AskCommits)
+		r.asking.forget(statePart...)
 	}
 }
 
@@ -370,7 +395,8 @@ func (r *Replica) jump(s *stateSync) {
 		r.pool.landed(ops)
 	}
 	r.catching.state, r.catching.patience = nil, 0
-	if err := r.startCore(tail, blocks, collected); err != nil {
+	r.ending = nil
+	if rules, _ := r.verifier.of(last.Epoch); r.startCore(rules, tail, blocks, collected) != nil {
 		r.raise(AlarmDisk)
 	}
 }

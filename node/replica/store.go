@@ -34,6 +34,7 @@ type Record struct{ Key, Value []byte }
 //	manifest/<index 8>                             Manifest: the snapshot is complete
 //	snapshot/<index 8><chunk 4>                    a chunk of a ledger's state
 //	epoch/<epoch 8>                                the committee of an epoch
+//	handover/<epoch 8>                             how it hands over to the next; kept for good
 //	meta/network, meta/recover, meta/alarm         see the constants
 //
 // Other prefixes (intake/ and indexes) are the node's own.
@@ -44,6 +45,7 @@ const (
 	prefixManifest   = "manifest/"
 	prefixSnapshot   = "snapshot/"
 	prefixEpoch      = "epoch/"
+	prefixHandover   = "handover/"
 
 	keyNetwork = "meta/network" // the digest of the genesis this disk belongs to
 	keyRecover = "meta/recover" // present while a lost disk keeps us from proposing

@@ -145,6 +145,7 @@ type Answer struct {
 	Certificate *Certificate // its votes are checked by the replica
 	Manifest    *Manifest
 	Chunk       []byte
+	handover    *handover // its votes are verified; where it leads is for the replica to see
 }
 
 // Answer verifies a reply of the validator from. Blocks from the first one of an
@@ -195,6 +196,15 @@ func (v *Verifier) AnswerWith(block func([]byte) (*dag.Block, error), from dag.A
 			return Answer{}, fmt.Errorf("manifest of an answer: %w", err)
 		}
 		a.Manifest = &m
+	}
+	if len(p.Handover) > 0 {
+		h, err := decodeHandover(p.Handover, block)
+		if err != nil && !errors.Is(err, ErrEpoch) {
+			return Answer{}, err
+		}
+		if err == nil {
+			a.handover = &h
+		}
 	}
 	return a, nil
 }

@@ -3,6 +3,8 @@ package sim
 import (
 	"testing"
 	"time"
+
+	"github.com/holdfast-mesh/holdfast/node/replica"
 )
 
 // What a plan drawn for a few seconds reaches seldom has tests of its own, on
@@ -14,7 +16,7 @@ const rareSeeds = 12
 // rounds and prune nearly all of them. It comes back by checkpoint and chunks,
 // in every run, also with loss on every link.
 func TestStatesAreTakenOver(t *testing.T) {
-	quick := pace{minRound: 25 * time.Millisecond, checkpoint: 2, snapshot: 4, retain: 2}
+	quick := pace{minRound: 25 * time.Millisecond, checkpoint: 2, snapshot: 4, retain: 2, room: replica.ReplyRoomMax}
 	for seed := range uint64(rareSeeds) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
@@ -40,7 +42,7 @@ func TestStatesAreTakenOver(t *testing.T) {
 // both find nearly all of the order pruned. They come by checkpoint and chunks,
 // also with loss on their links, and follow on.
 func TestObserversTakeStatesOver(t *testing.T) {
-	quick := pace{minRound: 25 * time.Millisecond, checkpoint: 2, snapshot: 4, retain: 2}
+	quick := pace{minRound: 25 * time.Millisecond, checkpoint: 2, snapshot: 4, retain: 2, room: replica.ReplyRoomMax}
 	for seed := range uint64(rareSeeds) {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()

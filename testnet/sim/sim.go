@@ -41,8 +41,8 @@ const (
 	// quietAfter is how long after the last fault clients still begin new things.
 	quietAfter = 300 * time.Millisecond
 	changeAt   = 2 * time.Second        // when governors vote for the next committee
-	roomMin    = 2 << 10                // of an answer, drawn in every other run: so much, or
-	roomSteps  = 6                      // twice that, and so on
+	roomMin    = 8 << 10                // of an answer, drawn in every other run: so much, or
+	roomSteps  = 5                      // twice that, and so on
 	actEvery   = 150 * time.Millisecond // a client looks after what it has on its way
 )
 

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/holdfast-mesh/holdfast/node/replica"
 )
 
 // seedsDefault is CI's share; SIM_SEEDS sets another number, for longer runs on demand.
@@ -249,7 +251,7 @@ func TestRingsAreAll(t *testing.T) {
 
 // benchPace is the product's default for a network across continents, but for
 // rounds of 100 ms.
-var benchPace = pace{minRound: 100 * time.Millisecond, checkpoint: 100, snapshot: 5_000, retain: 20_000}
+var benchPace = pace{minRound: 100 * time.Millisecond, checkpoint: 100, snapshot: 5_000, retain: 20_000, room: replica.ReplyRoomMax}
 
 // BenchmarkSim reports how much virtual time a wall second simulates, with 20
 // operations a second and without faults, on one core. Rubbish is collected as late
