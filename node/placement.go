@@ -116,6 +116,14 @@ func ValidatorsOf(c *ledger.Committee) ([]Validator, error) {
 	return all, errors.Join(faults...)
 }
 
+// Equal says whether it is the same validator, of the same weight, with the same words
+// about itself.
+func (v Validator) Equal(other Validator) bool {
+	return v.Key == other.Key && v.Weight == other.Weight &&
+		v.Provider == other.Provider && v.Region == other.Region && v.Zone == other.Zone && v.Operator == other.Operator &&
+		slices.Equal(v.Addrs, other.Addrs)
+}
+
 // PeerID is whom to dial, and who must answer.
 func (v Validator) PeerID() peer.ID { return PeerIDOf(v.Key) }
 

@@ -190,6 +190,29 @@ func TestPlacementOfMany(t *testing.T) {
 	}
 }
 
+func TestValidatorEqual(t *testing.T) {
+	one := func() Validator {
+		return Validator{Key: ledger.AccountOf(testKey(0)), Weight: 1, About: About{"a", "b", "c", "d", []string{"/ip4/192.0.2.1/tcp/1"}}}
+	}
+	if !one().Equal(one()) {
+		t.Error("a validator is not itself")
+	}
+	for i, change := range []func(*Validator){
+		func(v *Validator) { v.Key = ledger.AccountOf(testKey(1)) },
+		func(v *Validator) { v.Weight = 2 },
+		func(v *Validator) { v.Provider = "x" },
+		func(v *Validator) { v.Region = "x" },
+		func(v *Validator) { v.Zone = "x" },
+		func(v *Validator) { v.Operator = "x" },
+		func(v *Validator) { v.Addrs = nil },
+	} {
+		v := one()
+		if change(&v); v.Equal(one()) {
+			t.Errorf("change %d makes no difference", i)
+		}
+	}
+}
+
 func TestAbout(t *testing.T) {
 	whole := About{Provider: "aws", Region: "eu-central-1", Zone: "a", Operator: "example.org", Addrs: []string{
 		"/ip4/192.0.2.1/udp/4001/quic-v1", "/ip6/2001:db8::1/tcp/4001"}}

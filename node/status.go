@@ -111,7 +111,7 @@ func (b backend) Committee() api.Committee {
 		member := c.Member(dag.Author(a))
 		out.Validators = append(out.Validators, api.Validator{
 			Author: a, Key: ledger.Account(member.Key).String(), Peer: id.String(), Weight: member.Weight,
-			Provider: v.Provider, Region: v.Region, Zone: v.Zone, Operator: v.Operator,
+			Provider: v.Provider, Region: v.Region, Zone: v.Zone, Operator: v.Operator, Addresses: append([]string{}, v.Addrs...),
 			Self: id == b.n.host.ID(), Connected: id == b.n.host.ID() || up[id.String()], Round: now.have[a],
 		})
 	}

@@ -215,7 +215,7 @@ func (f *fakeNode) Peers() []Peer {
 }
 
 func (f *fakeNode) Committee() Committee {
-	return Committee{Epoch: 1, Weight: 4, Quorum: 3, Faults: 1, Validators: []Validator{{Author: 0, Key: accountOf("v").String(), Weight: 4, Self: true, Connected: true}}}
+	return Committee{Epoch: 1, Weight: 4, Quorum: 3, Faults: 1, Validators: []Validator{{Author: 0, Key: accountOf("v").String(), Weight: 4, Addresses: []string{}, Self: true, Connected: true}}}
 }
 
 func (f *fakeNode) Submit(ctx context.Context, ops [][]byte) ([]OpStatus, error) {

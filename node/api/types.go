@@ -156,17 +156,18 @@ type Committee struct {
 
 // Validator is a member of the committee.
 type Validator struct {
-	Author    int    `json:"author" doc:"Its position, by which blocks name it."`
-	Key       string `json:"key" is:"account" doc:"The Ed25519 public key it signs blocks with."`
-	Peer      string `json:"peer"`
-	Weight    uint64 `json:"weight"`
-	Provider  string `json:"provider"`
-	Region    string `json:"region"`
-	Zone      string `json:"zone"`
-	Operator  string `json:"operator"`
-	Connected bool   `json:"connected"`
-	Self      bool   `json:"self" doc:"Whether it is the node that answers."`
-	Round     uint64 `json:"round" doc:"The newest round of its blocks that is known here."`
+	Author    int      `json:"author" doc:"Its position, by which blocks name it."`
+	Key       string   `json:"key" is:"account" doc:"The Ed25519 public key it signs blocks with."`
+	Peer      string   `json:"peer"`
+	Weight    uint64   `json:"weight"`
+	Provider  string   `json:"provider"`
+	Region    string   `json:"region"`
+	Zone      string   `json:"zone"`
+	Operator  string   `json:"operator"`
+	Addresses []string `json:"addresses" doc:"Where the committee says others reach it, without /p2p/."`
+	Connected bool     `json:"connected"`
+	Self      bool     `json:"self" doc:"Whether it is the node that answers."`
+	Round     uint64   `json:"round" doc:"The newest round of its blocks that is known here."`
 }
 
 // Markets is the answer of /v1/markets.
