@@ -18,7 +18,8 @@ import (
 // running is a node that this process runs by the command.
 type running struct {
 	dir, api  string
-	port      int // for peers
+	key       string // public
+	port      int    // for peers
 	stop      context.CancelFunc
 	out, logs *syncBuffer
 	ended     chan int
@@ -83,6 +84,26 @@ func final(t *testing.T, seenAt string, args ...string) string {
 	return must(t, "op", "show", out.Op, "--wait", "--timeout", "2m", "--api", seenAt)
 }
 
+// makeNodes makes the directories of n nodes and a bundle in which the first four are the
+// example's validators, with these replacements, and have joined. None is started.
+func makeNodes(t *testing.T, n int, pairs ...string) (nodes []*running, bundle string) {
+	t.Helper()
+	for i := range n {
+		who := initNode(t, "--plain")
+		r := &running{dir: who.DataDir, key: who.Key, port: freePort(t, "udp"), api: fmt.Sprintf("http://127.0.0.1:%d", freePort(t, "tcp"))}
+		nodes = append(nodes, r)
+		if i < 4 {
+			pairs = append(pairs, strings.Repeat(fmt.Sprint(i+1), 64), who.Key, fmt.Sprintf("/ip4/192.0.2.%d/udp/4001/quic-v1", i+1), r.address())
+		}
+	}
+	pairs = append(pairs, `, "/ip4/192.0.2.1/tcp/4001"`, "")
+	bundle = exampleBundle(t, pairs...)
+	for _, r := range nodes[:4] {
+		must(t, "join", bundle, "--data-dir", r.dir)
+	}
+	return nodes, bundle
+}
+
 // TestFourNodes is a network as its operators and users make one, by commands
 // alone: four nodes, money, orders through one node that are seen on another, a
 // node away and back, and an observer that joins by the network's id.
@@ -94,19 +115,8 @@ func TestFourNodes(t *testing.T) {
 	for _, name := range []string{"alice", "bob"} {
 		person(t, home, name)
 	}
-	pairs := []string{`"` + strings.Repeat("9", 64) + `"`, `"` + ledger.AccountOf(personKey("alice")).String() + `"`}
-	nodes := make([]*running, 5)
-	for i := range nodes {
-		who := initNode(t, "--plain")
-		nodes[i] = &running{dir: who.DataDir, port: freePort(t, "udp"), api: fmt.Sprintf("http://127.0.0.1:%d", freePort(t, "tcp"))}
-		if i < 4 {
-			pairs = append(pairs, strings.Repeat(fmt.Sprint(i+1), 64), who.Key, fmt.Sprintf("/ip4/192.0.2.%d/udp/4001/quic-v1", i+1), nodes[i].address())
-		}
-	}
-	pairs = append(pairs, `, "/ip4/192.0.2.1/tcp/4001"`, "")
-	bundle := exampleBundle(t, pairs...)
+	nodes, bundle := makeNodes(t, 5, `"`+strings.Repeat("9", 64)+`"`, `"`+ledger.AccountOf(personKey("alice")).String()+`"`)
 	for _, n := range nodes[:4] {
-		must(t, "join", bundle, "--data-dir", n.dir)
 		n.start(t)
 	}
 	for _, n := range nodes[:4] {

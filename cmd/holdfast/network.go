@@ -108,6 +108,15 @@ func viewGenesis(g *ledger.Genesis) (networkView, error) {
 	return v, err
 }
 
+// judge refuses a network that one provider or region could halt, or that has too few
+// validators (P8).
+func (v networkView) judge() error {
+	if err := v.Placement.Err(); err != nil {
+		return exitError{fmt.Errorf("the network is refused:\n%w", err), exitRefused}
+	}
+	return nil
+}
+
 func councilText(c ledger.Council) string {
 	if len(c.Members) == 0 {
 		return "none"
@@ -229,19 +238,12 @@ func (f *networkNewFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := s.apply(f.applications); err != nil {
-		return err
-	}
-	genesis, err := s.build()
-	if err != nil {
-		return fmt.Errorf("this is no network yet:\n%w", err)
-	}
-	view, err := viewGenesis(genesis)
+	genesis, view, err := s.network(f.applications)
 	if err != nil {
 		return err
 	}
-	if err := view.Placement.Err(); err != nil {
-		return exitError{fmt.Errorf("the network is refused:\n%w", err), exitRefused}
+	if err := view.judge(); err != nil {
+		return err
 	}
 	key, err := f.signingKey(c)
 	if err != nil {
@@ -314,14 +316,11 @@ func readNetwork(path, applications string) (networkView, error) {
 	if specErr != nil {
 		return networkView{}, fmt.Errorf("it is neither a bundle nor a description of a network:\n%w\n%w", err, specErr)
 	}
-	if err := s.apply(applications); err != nil {
-		return networkView{}, err
-	}
-	genesis, specErr := s.build()
+	_, v, specErr := s.network(applications)
 	if specErr != nil {
-		return networkView{}, fmt.Errorf("%s: this is no network yet:\n%w", path, specErr)
+		return networkView{}, fmt.Errorf("%s: %w", path, specErr)
 	}
-	return viewGenesis(genesis)
+	return v, nil
 }
 
 func newNetworkCheck() *cobra.Command {
@@ -357,10 +356,7 @@ command line, 3 its placement is refused.`,
 			}); err != nil {
 				return err
 			}
-			if err := v.Placement.Err(); err != nil {
-				return exitError{fmt.Errorf("the network is refused:\n%w", err), exitRefused}
-			}
-			return nil
+			return v.judge()
 		},
 	}
 	c.Flags().StringVar(&applications, "applications", "", "a directory of applications, and of nothing else")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -152,7 +151,7 @@ func matchApplications(b *node.Bundle, dir string) error {
 		switch want := a.Validator(); {
 		case !member:
 			faults = append(faults, fmt.Errorf("%s has applied and is not in the bundle", want.PeerID()))
-		case v.Weight != want.Weight || v.Provider != want.Provider || v.Region != want.Region || v.Zone != want.Zone || v.Operator != want.Operator || !slices.Equal(v.Addrs, want.Addrs):
+		case !v.Equal(want):
 			faults = append(faults, fmt.Errorf("%s is in the bundle with other words, or another weight, than it has applied with", want.PeerID()))
 		}
 	}

@@ -211,6 +211,22 @@ func parseSpec(b []byte) (*spec, error) {
 	return s, nil
 }
 
+// network turns the description, with the applications of a directory if one is named,
+// into a genesis. It is the one way to it: whoever makes a network, checks one or
+// changes its committee counts the same validators in the same places. The placement is
+// told; judge refuses it.
+func (s *spec) network(applications string) (*ledger.Genesis, networkView, error) {
+	if err := s.apply(applications); err != nil {
+		return nil, networkView{}, err
+	}
+	genesis, err := s.build()
+	if err != nil {
+		return nil, networkView{}, fmt.Errorf("this is no network yet:\n%w", err)
+	}
+	view, err := viewGenesis(genesis)
+	return genesis, view, err
+}
+
 // builder turns a description into a genesis and keeps every fault it meets.
 type builder struct {
 	spec    *spec

@@ -72,14 +72,7 @@ type outcomeAction struct {
 // act signs the actions that actions returns, sends them, waits and prints what
 // became of them.
 func (f *signFlags) act(c *cobra.Command, actions func(*tongue) ([]ledger.Action, error)) error {
-	if f.window < 0 || f.window.Milliseconds() > ledger.WindowMsMax {
-		return usageError{fmt.Errorf("--window is %v: choose at most %v", f.window, ledger.WindowMsMax*time.Millisecond)}
-	}
-	g, err := f.gateway.open()
-	if err != nil {
-		return err
-	}
-	t, err := g.learn(c.Context())
+	g, t, err := f.begin(c)
 	if err != nil {
 		return err
 	}
@@ -87,26 +80,49 @@ func (f *signFlags) act(c *cobra.Command, actions func(*tongue) ([]ledger.Action
 	if err != nil {
 		return err
 	}
-	key, path, err := f.wallet.open(c)
+	out, err := f.submit(c, g, t, wanted)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	raw, err := f.sign(t, key, now, takeNonce(c.Context(), path, now), wanted)
-	if err != nil {
-		return err
-	}
-	started := time.Now()
-	op, err := f.send(c, g, raw)
-	if err != nil {
-		return err
-	}
-	out := describe(t, ledger.AccountOf(key), wanted, op)
-	out.TookMs = time.Since(started).Milliseconds()
 	if err := f.o.print(c, out, out.text); err != nil {
 		return err
 	}
 	return out.judge(f.wait)
+}
+
+// begin checks the flags, and learns the network from a node.
+func (f *signFlags) begin(c *cobra.Command) (*gateway, *tongue, error) {
+	if f.window < 0 || f.window.Milliseconds() > ledger.WindowMsMax {
+		return nil, nil, usageError{fmt.Errorf("--window is %v: choose at most %v", f.window, ledger.WindowMsMax*time.Millisecond)}
+	}
+	g, err := f.gateway.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := g.learn(c.Context())
+	return g, t, err
+}
+
+// submit signs the actions with the wallet, sends them, waits and says what became of
+// them.
+func (f *signFlags) submit(c *cobra.Command, g *gateway, t *tongue, actions []ledger.Action) (outcome, error) {
+	key, path, err := f.wallet.open(c)
+	if err != nil {
+		return outcome{}, err
+	}
+	now := time.Now()
+	raw, err := f.sign(t, key, now, takeNonce(c.Context(), path, now), actions)
+	if err != nil {
+		return outcome{}, err
+	}
+	started := time.Now()
+	op, err := f.send(c, g, raw)
+	if err != nil {
+		return outcome{}, err
+	}
+	out := describe(t, ledger.AccountOf(key), actions, op)
+	out.TookMs = time.Since(started).Milliseconds()
+	return out, nil
 }
 
 func (f *signFlags) sign(t *tongue, key ed25519.PrivateKey, now time.Time, nonce uint64, actions []ledger.Action) ([]byte, error) {
