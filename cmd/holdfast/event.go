@@ -37,6 +37,8 @@ func eventLine(e *api.Event) string {
 		return fmt.Sprintf("the same operation was executed in commit %d", e.First)
 	case "voted":
 		return fmt.Sprintf("%d governors have voted for it so far", e.Votes)
+	case "committee-set":
+		return "enough governors have voted for it: the committee changes"
 	case "market-status":
 		return fmt.Sprintf("%s is %s now", e.Market, e.Status)
 	}

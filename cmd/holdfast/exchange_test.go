@@ -39,7 +39,7 @@ func pemOf(t *testing.T, key ed25519.PrivateKey) string {
 func town(t *testing.T) (*lonely, string) {
 	t.Helper()
 	home := isolated(t)
-	for _, name := range []string{"alice", "bob", "custodian1", "custodian2"} {
+	for _, name := range []string{"alice", "bob", "custodian1", "custodian2", "governor1", "governor2"} {
 		person(t, home, name)
 	}
 	n := startLonely(t)

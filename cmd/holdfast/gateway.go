@@ -106,6 +106,8 @@ func elsewhere(err error) bool {
 type tongue struct {
 	network ledger.Digest
 	names   ledger.Names
+	about   api.Network // what the node has said
+	markets api.Markets
 }
 
 // learn asks a node for the network's names and, if there is a bundle, holds
@@ -136,7 +138,7 @@ func newTongue(network api.Network, markets api.Markets) (*tongue, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tongue{network: id}
+	t := &tongue{network: id, about: network, markets: markets}
 	for i, a := range network.Assets {
 		if int(a.ID) != i || a.Decimals < 0 || a.Decimals > ledger.DecimalsMax {
 			return nil, fmt.Errorf("asset %s has number %d and %d decimals", a.Asset, a.ID, a.Decimals)

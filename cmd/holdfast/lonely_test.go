@@ -57,7 +57,7 @@ func person(t *testing.T, home, name string) string {
 	return account
 }
 
-// exchange is a network with alice, bob and two custodians.
+// exchange is a network with alice, bob, two custodians and two governors.
 func exchange(t *testing.T) *ledger.Genesis {
 	t.Helper()
 	s, err := parseSpec([]byte(specExample))
@@ -66,6 +66,7 @@ func exchange(t *testing.T) *ledger.Genesis {
 	}
 	text := func(name string) string { return ledger.AccountOf(personKey(name)).String() }
 	s.Custodians = specCouncil{Threshold: 2, Members: []string{text("custodian1"), text("custodian2")}}
+	s.Governors = specCouncil{Threshold: 2, Members: []string{text("governor1"), text("governor2")}}
 	s.Balances = nil
 	for _, name := range []string{"alice", "bob"} {
 		s.Balances = append(s.Balances, specBalance{text(name), "BTC", "10"}, specBalance{text(name), "USDT", "1000000"})
@@ -200,7 +201,22 @@ func (n *lonely) Peers() (all []api.Peer) {
 	return all
 }
 
-func (n *lonely) Committee() api.Committee { return api.Committee{} }
+func (n *lonely) Committee() (out api.Committee) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	committee := n.l.Committee()
+	validators, err := node.ValidatorsOf(&committee)
+	if err != nil {
+		n.t.Error(err)
+	}
+	for i, v := range validators {
+		out.Validators = append(out.Validators, api.Validator{
+			Author: i, Key: v.Key.String(), Peer: v.PeerID().String(), Weight: v.Weight,
+			Provider: v.Provider, Region: v.Region, Zone: v.Zone, Operator: v.Operator, Addresses: append([]string{}, v.Addrs...),
+		})
+	}
+	return out
+}
 
 func (n *lonely) Submit(_ context.Context, ops [][]byte) (all []api.OpStatus, err error) {
 	n.change(func() {

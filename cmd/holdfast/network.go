@@ -23,7 +23,7 @@ const exitRefused = 3 // the network is not to be: a provider or region could ha
 func newNetwork() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "network",
-		Short: "Apply to a network, make its bundle, check one, look into one",
+		Short: "Apply to a network, make its bundle, check one, look into one, change its committee",
 		Long: `A network is one file, its bundle: name, validators and where they are, assets,
 markets, custodians, governors, opening balances, addresses to begin with, signed.
 Its id is the CID of all that but the addresses.
@@ -32,11 +32,15 @@ For a network of many operators each applies, one collects the applications and
 makes the bundle, and all check that it is theirs and has the same id:
   holdfast network apply --name NAME --provider P --region R --addr ADDRESS
   holdfast network new --spec network.toml --applications DIR --out network.bundle
-  holdfast network check network.bundle --applications DIR`,
+  holdfast network check network.bundle --applications DIR
+
+The committee of a network that runs is changed by its governors: each votes for the
+same description of the next one.
+  holdfast network change next.toml --wallet GOVERNOR`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newNetworkApply(), newNetworkNew(), newNetworkCheck(), newNetworkShow())
+	c.AddCommand(newNetworkApply(), newNetworkNew(), newNetworkCheck(), newNetworkShow(), newNetworkChange())
 	return c
 }
 
