@@ -66,6 +66,7 @@ func newCluster(t testing.TB, n int, shape ...func(*Config)) *cluster {
 		}
 	}
 	fund(c.faucet, 1<<60)
+	g.Governors = ledger.Council{Threshold: 1, Members: []ledger.Account{ledger.AccountOf(c.faucet)}}
 	for i := range tradersOf {
 		c.traders = append(c.traders, ed25519.NewKeyFromSeed(binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i))))
 		fund(c.traders[i], 1<<50)
@@ -168,6 +169,11 @@ func (c *cluster) op(key ed25519.PrivateKey, lines ...string) []byte {
 		}
 		actions = append(actions, a)
 	}
+	return c.signed(key, actions)
+}
+
+func (c *cluster) signed(key ed25519.PrivateKey, actions []ledger.Action) []byte {
+	c.t.Helper()
 	now := time.Now()
 	raw, err := ledger.Draft{
 		Network: c.bundle.ID(), Account: ledger.AccountOf(key), Nonce: nonce(), TimeMs: now.UnixMilli(), Actions: actions,

@@ -3,12 +3,15 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/holdfast-mesh/holdfast/node/api"
 	"github.com/holdfast-mesh/holdfast/node/ledger"
+	"github.com/holdfast-mesh/holdfast/node/replica"
 )
 
 // transfer is a signed operation that moves a unit from a trader to the faucet.
@@ -138,6 +141,95 @@ func (c *cluster) observer(i int) Config {
 		c.t.Fatal(err)
 	}
 	return cfg
+}
+
+// voteFor has the governor name a committee of these nodes and weights.
+func (c *cluster) voteFor(weights ...uint64) {
+	c.t.Helper()
+	next := &ledger.Committee{}
+	for i, weight := range weights {
+		key, err := InspectKey(c.nodes[i].cfg.KeyPath())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		about, err := About{Provider: providers[i%4], Region: providers[i%4], Addrs: c.nodes[i].cfg.Listen}.Encode()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		next.Validators = append(next.Validators, ledger.Validator{Key: key.Account, Weight: weight, About: about})
+	}
+	epoch := backend{c.nodes[0].Node}.Status().Epoch
+	c.submit(0, c.signed(c.faucet, []ledger.Action{{Kind: ledger.KindSetCommittee, Detail: &ledger.Detail{NewCommittee: next}}}))
+	c.eventually("the next epoch", func() bool {
+		for _, m := range c.nodes {
+			if m.Node != nil && (backend{m.Node}).Status().Epoch <= epoch {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestJoinAfterAChange: governors make an observer a validator. When nobody has the
+// blocks of the first epoch any more a newcomer joins with the bundle alone, and so does one
+// with a file; the new validator loses its disk, and proposes again when it has asked.
+func TestJoinAfterAChange(t *testing.T) {
+	c := newCluster(t, 4, oftenSnapshots, func(cfg *Config) { cfg.Retain = 10 })
+	c.untilQuorum()
+	ready := func(i int) {
+		t.Helper()
+		c.eventually("it is ready", func() bool { s := (backend{c.nodes[i].Node}).Status(); return s.Ready && s.Epoch == 1 })
+		c.final(i, c.transfer(i))
+	}
+	join := func() {
+		t.Helper()
+		i := len(c.nodes)
+		cfg := c.observer(i)
+		cfg.Listen = []string{fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", freePort(t))}
+		c.nodes = append(c.nodes, &member{cfg: cfg})
+		c.start(i)
+	}
+	join()
+	c.eventually("the observer is ready", func() bool { return (backend{c.nodes[4].Node}).Status().Ready })
+	c.voteFor(2, 2, 2, 2, 1)
+	ready(4)
+	for i := range 5 {
+		c.eventually("the first epoch is pruned", func() bool {
+			first, known, err := replica.CommitAt(disk{c.nodes[i].store}, 1)
+			return !known || err != nil && first.Epoch > 0
+		})
+	}
+	join()
+	ready(5)
+
+	c.halt(4, true)
+	c.start(4)
+	recovered := backend{c.nodes[4].Node}
+	c.eventually("it recovers", func() bool { return recovered.Status().Recovering || recovered.Status().Epoch == 1 })
+	c.eventually("it proposes again", func() bool {
+		s := recovered.Status()
+		return s.Ready && !s.Recovering && c.nodes[4].standing.Load().own.Validator
+	})
+	ready(4)
+
+	c.nodes[3].cfg.Recover = true
+	c.halt(3, true)
+	c.start(3)
+	ready(3)
+
+	file := filepath.Join(t.TempDir(), "state")
+	imported := c.observer(6)
+	c.eventually("a state is exported", func() bool {
+		_, err := ExportSnapshot(t.Context(), imported, c.nodes[1].Addrs()[0], file)
+		return err == nil
+	})
+	if _, err := ImportSnapshot(t.Context(), imported, file); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes = append(c.nodes, &member{cfg: imported})
+	c.start(6)
+	ready(6)
+	c.agreed(c.final(0, c.transfer(0)).Commit)
 }
 
 // An observer with nothing but the network's id and one address joins, follows,

@@ -142,15 +142,12 @@ func (n *Node) openReplica(key ed25519.PrivateKey) (err error) {
 	return nil
 }
 
-// birth decides whether this validator may have signed blocks that its disk does
-// not know of. A store that `holdfast init` made, and nothing else, says that it
-// has never run; otherwise an empty store of a validator is a lost disk.
+// birth decides whether this node may have signed blocks that its disk does not
+// know of. A store that `holdfast init` made, and nothing else, says that it has never
+// run. Otherwise an empty store of a validator is a lost disk, and that of any other node
+// may be: governors can have made it a validator since the bundle. If it is one by
+// the time it has caught up it recovers, and an observer is never kept from anything by it.
 func (n *Node) birth(cfg replica.Config, key ed25519.PrivateKey) (replica.Config, error) {
-	_, validator := n.bundle.Validator(ledger.AccountOf(key))
-	if !validator {
-		cfg.Recover = false // an observer has said nothing it could forget
-		return cfg, nil
-	}
 	if cfg.Recover {
 		return cfg, nil
 	}
@@ -159,7 +156,11 @@ func (n *Node) birth(cfg replica.Config, key ed25519.PrivateKey) (replica.Config
 			return cfg, err
 		}
 	}
-	return cfg, fmt.Errorf("%w: %s", ErrLostDisk, n.cfg.storePath())
+	if _, validator := n.bundle.Validator(ledger.AccountOf(key)); validator {
+		return cfg, fmt.Errorf("%w: %s", ErrLostDisk, n.cfg.storePath())
+	}
+	cfg.Recover = true
+	return cfg, nil
 }
 
 // ErrLostDisk says that a validator's store is missing although it may have run.

@@ -56,8 +56,9 @@ type Snapshot struct {
 	Commit  uint64 // the state is that after it
 	Root    [32]byte
 	Bytes   int64 // of the file
-	// MustRecover says that the imported node is a validator: it asks the others what
-	// it said before it says more, whether it has run before or not.
+	// MustRecover says that the key of the imported node may have signed blocks: if it is
+	// a validator it asks the others what it said before it says more. Only a store that
+	// was made with its key says that it has not.
 	MustRecover bool
 }
 
@@ -159,16 +160,14 @@ func snapshotSource(ctx context.Context, cfg Config, bundle *Bundle, from string
 }
 
 // ImportSnapshot fills the store of a node that has never run from a snapshot file,
-// after it has checked that a quorum of the network's first committee signed the state.
-// The node's own key decides only whether it must ask what it said before. An error
-// leaves everything as it was.
+// after it has checked that a quorum of the network signed the state, of its first
+// committee or of one that this has handed over to. An error leaves everything as it was.
 func ImportSnapshot(ctx context.Context, cfg Config, path string) (s Snapshot, err error) {
 	bundle, err := ReadBundle(cfg.BundlePath())
 	if err != nil {
 		return s, err
 	}
-	self, err := InspectKey(cfg.KeyPath())
-	if err != nil {
+	if _, err := InspectKey(cfg.KeyPath()); err != nil {
 		return s, fmt.Errorf("%w: make the node first, with holdfast init", err)
 	}
 	file, err := openSnapshotFile(path, bundle.ID())
@@ -176,7 +175,8 @@ func ImportSnapshot(ctx context.Context, cfg Config, path string) (s Snapshot, e
 		return s, err
 	}
 	defer file.f.Close()
-	if err := untouched(cfg); err != nil {
+	born, err := untouched(cfg)
+	if err != nil {
 		return s, err
 	}
 	fresh := cfg.storePath() + ".import"
@@ -188,7 +188,7 @@ func ImportSnapshot(ctx context.Context, cfg Config, path string) (s Snapshot, e
 			err = errors.Join(fmt.Errorf("importing %s: %w", path, err), os.RemoveAll(fresh))
 		}
 	}()
-	s, err = fillStore(ctx, cfg, bundle, self.Account, file, fresh)
+	s, err = fillStore(ctx, cfg, bundle, born, file, fresh)
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -204,7 +204,7 @@ func ImportSnapshot(ctx context.Context, cfg Config, path string) (s Snapshot, e
 }
 
 // fillStore makes a store in a directory and takes the file's state over into it.
-func fillStore(ctx context.Context, cfg Config, bundle *Bundle, self ledger.Account, file *snapshotFile, dir string) (s Snapshot, err error) {
+func fillStore(ctx context.Context, cfg Config, bundle *Bundle, born bool, file *snapshotFile, dir string) (s Snapshot, err error) {
 	store, err := storage.Open(dir, cfg.storageOptions(nil))
 	if err != nil {
 		return s, err
@@ -226,37 +226,37 @@ func fillStore(ctx context.Context, cfg Config, bundle *Bundle, self ledger.Acco
 		return s, err
 	}
 	s = Snapshot{Network: bundle.ID(), Commit: at.Index, Root: at.Root}
-	r, _, err := replica.Open(cfg.replicaConfig(bundle.Genesis(), make([]byte, 64)), time.Now(), disk{store})
-	if err != nil {
-		return s, err
-	}
-	_, s.MustRecover = bundle.Validator(self)
-	for _, v := range r.Ledger().Committee().Validators {
-		s.MustRecover = s.MustRecover || v.Key == self
-	}
-	if s.MustRecover {
+	if !born {
+		s.MustRecover = true
 		return s, keep([]replica.Record{replica.RecoverMark()})
 	}
 	return s, nil
 }
 
-// untouched refuses a store in which a node has run.
-func untouched(cfg Config) (err error) {
+// untouched refuses a store in which a node has run. born reports whether the store says
+// that its key never has.
+func untouched(cfg Config) (born bool, err error) {
 	if _, err := os.Stat(cfg.storePath()); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	store, err := storage.Open(cfg.storePath(), cfg.storageOptions(nil))
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	switch _, err := store.Get([]byte(keyUsed)); {
 	case err == nil:
-		return fmt.Errorf("%w: %s holds what it knows; a snapshot is for a new one, so choose another --data-dir, or move the store away", ErrNotFresh, cfg.storePath())
+		return false, fmt.Errorf("%w: %s holds what it knows; a snapshot is for a new one, so choose another --data-dir, or move the store away", ErrNotFresh, cfg.storePath())
 	case !errors.Is(err, storage.ErrNotFound):
-		return err
+		return false, err
 	}
-	return nil
+	switch _, err := store.Get([]byte(keyBorn)); {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, storage.ErrNotFound):
+		return false, err
+	}
+	return false, nil
 }
 
 // nowhereStore is the disk of a replica that keeps nothing.

@@ -416,7 +416,7 @@ func (r *Replica) String() string {
 		on   bool
 		word string
 	}{
-		{r.alarm != AlarmNone, " ALARM: " + string(r.alarm)}, {r.recovering != nil, " recovering"},
+		{r.alarm != AlarmNone, " ALARM: " + string(r.alarm)}, {s.Recovering, " recovering"},
 		{r.catching.busy(), " catching up"}, {s.Stalled, " stalled"}, {s.Closing, " closing"},
 	} {
 		if f.on {
