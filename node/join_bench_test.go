@@ -33,6 +33,7 @@ func BenchmarkJoin(b *testing.B) {
 	c.untilQuorum()
 	c.populate(accounts)
 	size := c.untilSnapshot(0)
+	c.untilPruned()
 	c.nodes = append(c.nodes, &member{cfg: c.observer(4)})
 	var took time.Duration
 	for b.Loop() {
@@ -83,6 +84,22 @@ func (c *cluster) untilSnapshot(i int) (size int) {
 	}
 }
 
+// untilPruned waits until no node has the commits of now any more.
+func (c *cluster) untilPruned() {
+	c.t.Helper()
+	for i := range c.nodes {
+		for now := c.final(i, c.transfer(0)).Commit; ; c.final(i, c.transfer(0)) {
+			_, known, err := replica.CommitAt(disk{c.nodes[i].store}, now)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if !known {
+				break
+			}
+		}
+	}
+}
+
 // populate gives money to that many new accounts, and has each open as many withdrawals as
 // it may, to long addresses: six kilobytes of state each.
 func (c *cluster) populate(accounts int) {
@@ -115,9 +132,11 @@ func (c *cluster) populate(accounts int) {
 	})
 }
 
-// submitAll makes all operations final, by whichever node takes them.
+// submitAll makes all operations final, by whichever node takes them, with no more under
+// way than a disk that is busy with snapshots can take in.
 func (c *cluster) submitAll(next func() []byte) {
 	c.t.Helper()
+	const underWay = 8 // batches
 	var last []ledger.Digest
 	for at := 0; ; at++ {
 		var raw [][]byte
@@ -132,14 +151,16 @@ func (c *cluster) submitAll(next func() []byte) {
 		for {
 			s, err := (backend{c.nodes[at%4].Node}).Submit(c.t.Context(), raw)
 			if err == nil {
-				last = append(last, s[len(s)-1].ID)
+				if last = append(last, s[len(s)-1].ID); len(last) > underWay {
+					c.ends(at%4, last[len(last)-1-underWay], api.OpFinal)
+				}
 				break
 			}
 			time.Sleep(10 * time.Millisecond)
 			at++
 		}
 	}
-	for _, id := range last[max(0, len(last)-4):] {
+	for _, id := range last[max(0, len(last)-underWay):] {
 		c.ends(0, id, api.OpFinal)
 	}
 }
