@@ -45,12 +45,15 @@ type slot struct {
 
 func slotNewest(a dag.Author) slot { return slot{AskNewest, uint64(a)} }
 
-// reset forgets all questions: they were of an agreement that is over. Under
-// another committee the links are others as well.
-func (k *asking) reset(authors int, sameLinks bool) {
-	k.open, k.late, k.fetches = nil, nil, nil
-	if !sameLinks || len(k.down) != authors {
-		k.down = make([]bool, authors)
+// askAnew forgets all questions, also those of the step under way: they were of an
+// agreement that is over, and their authors may be others' numbers by now. Under another
+// committee the links are others as well.
+func (r *Replica) askAnew(sameLinks bool) {
+	k := &r.asking
+	k.open, k.late, k.fetches, k.giver = nil, nil, nil, nil
+	r.effects.Ask = nil
+	if size := r.committee.Size(); !sameLinks || len(k.down) != size {
+		k.down = make([]bool, size)
 		k.turn = 0
 	}
 }
@@ -247,16 +250,21 @@ func (r *Replica) blocksAnswered(a *Answer) {
 	}
 }
 
+// receiveFrom takes blocks that a validator has on its disk.
+func (r *Replica) receiveFrom(giver dag.Author, blocks []*dag.Block) {
+	r.asking.giver = &giver
+	r.absorb(r.core.Receive(r.now, blocks...))
+	r.asking.giver = nil
+}
+
 // answer takes a verified answer to one of our questions. Blocks are welcome
 // whoever asked for them.
 func (r *Replica) answer(a *Answer) {
 	switch a.Kind {
 	case AskBlocks, AskRounds:
 		q, _, inTime := r.asking.close(r.now, a)
-		r.asking.giver = &a.From
-		r.absorb(r.core.Receive(r.now, a.Blocks...))
-		r.asking.giver = nil
-		if inTime && a.Kind == AskRounds {
+		r.receiveFrom(a.From, a.Blocks)
+		if inTime && a.Kind == AskRounds && q.request.Epoch == r.core.Rules().Epoch {
 			r.roundsAnswered(q, a)
 		}
 		if a.Kind == AskBlocks {

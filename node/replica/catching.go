@@ -306,6 +306,7 @@ func (r *Replica) commitsAnswered(q question, a *Answer) {
 	}
 	next := k.batch.next(r.last.Index)
 	vain := next.From == before.From && next.Skip == before.Skip && q.request.From > applied
+	epoch := r.core.Rules().Epoch
 	if whole := k.batch.whole(); len(whole) > 0 {
 		e, err := r.core.CatchUp(r.now, whole, k.batch.blocks)
 		if err != nil && !errors.Is(err, dag.ErrUncertified) {
@@ -317,6 +318,8 @@ func (r *Replica) commitsAnswered(q question, a *Answer) {
 	}
 	switch {
 	case r.alarm != AlarmNone:
+	case r.core.Rules().Epoch != epoch:
+		k.linked = true // who is who has changed: whoever's turn it is goes on
 	case vain || a.Head < next.From && len(k.batch.commits) > 0 || k.batch.bytes > batchBytesMax:
 		r.endOfCommits(a) // the votes are not further on
 	case a.Head >= next.From:
@@ -333,10 +336,9 @@ func (r *Replica) endOfCommits(a *Answer) {
 	blocks := k.batch.blocks
 	k.batch = batch{}
 	k.waitFor = r.now.Add(r.cfg.AskTimeout)
-	r.asking.giver = &a.From
-	r.absorb(r.core.Receive(r.now, blocks...))
-	r.asking.giver = nil
-	if s := r.core.Status(); s.Commit < a.Head {
+	epoch := r.core.Rules().Epoch
+	r.receiveFrom(a.From, blocks)
+	if s := r.core.Status(); s.Epoch == epoch && s.Commit < a.Head {
 		r.askRoundsOf(a.From, s)
 	}
 }

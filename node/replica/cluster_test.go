@@ -398,6 +398,9 @@ func (c *cluster) verified(to *Replica, raw []byte) (*dag.Block, error) {
 
 // carry takes a request to its validator and the answer back, as bytes.
 func (c *cluster) carry(n *node, q Request) {
+	if !n.r.Committee().Has(q.To) {
+		c.t.Errorf("node %d asks validator %d of %d", n.number, q.To, n.r.Committee().Size())
+	}
 	to := c.validator(n, q.To)
 	if to == nil || c.lost(n.number, to.number) {
 		return

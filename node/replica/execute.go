@@ -137,7 +137,7 @@ func (r *Replica) nextEpoch() {
 	}
 	r.flights = flights{}
 	r.spoken = newSpoken(committee.Size())
-	r.asking.reset(committee.Size(), false)
+	r.askAnew(false)
 	if r.recovering == nil {
 		e, err := r.core.NextEpoch(r.now, *r.verifier.newest())
 		if err != nil {

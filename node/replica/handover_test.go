@@ -133,6 +133,31 @@ func TestSleptThroughChanges(t *testing.T) {
 	c.handsOver(n)
 }
 
+// TestSmallerCommittee: validators leave, and those who catch up over the change ask those
+// who are left.
+func TestSmallerCommittee(t *testing.T) {
+	for i := range 6 {
+		away := time.Duration(i*i) * 100 * time.Millisecond
+		c := newCluster(t, 7)
+		c.room = i % 2 * ReplyRoomMax
+		slow, leaves := c.nodes[2], c.nodes[6]
+		c.load(time.Second, 20*time.Millisecond)
+		c.kill(slow)
+		c.kill(leaves)
+		c.change(1, 1, 1, 1)
+		c.load(away, 20*time.Millisecond)
+		c.drop = func(from, to int) bool { // those who stay are out of reach before the change
+			back := func(i int) bool { return c.nodes[i] == slow || c.nodes[i] == leaves }
+			return back(from) && to < 4 && c.nodes[from].r.Status().Epoch == 0 || back(to) && from < 4 && c.nodes[to].r.Status().Epoch == 0
+		}
+		c.open(leaves)
+		c.open(slow)
+		c.runUntil(20*time.Second, "caught up over the change", func() bool {
+			return slow.r.Status().Epoch == 1 && caughtUp(c, slow)() && leaves.r.Status().Epoch == 1 && caughtUp(c, leaves)()
+		})
+	}
+}
+
 // TestLostDiskAfterAChange: a validator loses its disk around a change, and asks what it
 // has signed. Those who are in the next epoch already do not answer for the one before,
 // for it may have signed in the next as well; whoever finds it signing a round twice is

@@ -249,7 +249,7 @@ func (r *Replica) startCore(rules *dag.Rules, tail []dag.Commit, blocks []*dag.B
 	}
 	r.core = core
 	r.spoken = newSpoken(r.committee.Size())
-	r.asking.reset(r.committee.Size(), sameLinks)
+	r.askAnew(sameLinks)
 	r.takeOff(blocks, tail, collected)
 	for _, ours := range r.roots {
 		r.core.VoteCheckpoint(ours.Index, ours.Commit, ours.Root)
