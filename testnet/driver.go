@@ -206,7 +206,7 @@ func (b *procBody) command(begin faults.Start, more []string) (*exec.Cmd, error)
 func nodeArguments(listen, api, logLevel string) []string {
 	args := []string{
 		"run", "--listen", listen, "--api.listen", api,
-		"--mdns=false", "--nat=false", "--log.format", "json", "--min-round", "10ms",
+		"--mdns=false", "--nat=false", "--log.format", "json", "--min-round", "7ms",
 	}
 	if logLevel != "" {
 		args = append(args, "--log.level", logLevel)

@@ -164,9 +164,18 @@ func TestCheckpoints(t *testing.T) {
 	if err := VerifyCheckpoint(v.rules.Committee, cp, votersOnly[1:]); err == nil {
 		t.Error("two of four certify")
 	}
+	if err := VerifyState(v.rules.Committee, cp, votersOnly[1:]); err != nil {
+		t.Errorf("two of four, of which one is honest: %v", err)
+	}
+	if err := VerifyState(v.rules.Committee, cp, []*Block{votersOnly[0], votersOnly[0]}); err == nil {
+		t.Error("one of four, twice, shows a state")
+	}
 	cp.Root[5]++
 	if err := VerifyCheckpoint(v.rules.Committee, cp, blocks); err == nil {
 		t.Error("another root is certified")
+	}
+	if err := VerifyState(v.rules.Committee, cp, blocks); err == nil {
+		t.Error("another root is shown")
 	}
 	if e := v.next(map[Author][]Vote{1: {point}}); len(e.Checkpoints) != 0 {
 		t.Errorf("certified again: %v", e.Checkpoints)

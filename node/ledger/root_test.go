@@ -261,6 +261,20 @@ func FuzzVerifyProof(f *testing.F) {
 	})
 }
 
+// FuzzVerifyCommitteeProof: the same of the committee's proof.
+func FuzzVerifyCommitteeProof(f *testing.F) {
+	w := busyWorld(f)
+	root, proof := w.l.Root(), w.l.AppendCommitteeProof(nil)
+	f.Add(proof)
+	f.Add(proof[:headBytes+8])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, _, err := VerifyCommitteeProof(root, b); (err == nil) != bytes.Equal(b, proof) {
+			t.Errorf("%x: %v", b, err)
+		}
+	})
+}
+
 // BenchmarkRoot is the root after 1 000 changed accounts of 1 000 000, each of
 // which owns two assets and has sent two ops.
 func BenchmarkRoot(b *testing.B) {

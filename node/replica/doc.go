@@ -47,4 +47,6 @@
 //  7. A replica that takes over a state keeps nothing of it in use before the root
 //     is the one a quorum signed, and all of it becomes ours in one batch. Blocks
 //     of our own that are on disk are in the core it then makes: see 3.
+//  8. An epoch's committee is the genesis', or what the epoch before handed over: its
+//     record is never deleted, so every replica can show the way from the genesis to now.
 package replica

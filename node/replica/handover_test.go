@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"slices"
@@ -410,4 +411,27 @@ func firstParents(rules *dag.Rules, own dag.Author) []dag.Ref {
 		}
 	}
 	return parents
+}
+
+func FuzzDecodeHandover(f *testing.F) {
+	rules := newVerifier(dag.Digest{1}).with(dag.Digest{1}, 0, firstCommittee(f, testGenesis(4))).newest()
+	h := handover{Checkpoint: Checkpoint{Index: 7, Commit: dag.Digest{2}, Root: [32]byte{3}}, proof: []byte("proof")}
+	for a := range dag.Author(2) {
+		raw := dag.Draft{
+			Network: rules.Network, Slot: dag.Slot{Round: 1, Author: a}, TimeMs: 1, Parents: firstParents(rules, a),
+			Votes: []dag.Vote{{Index: h.Index, Commit: h.Commit, Checkpoint: true, Root: h.Root}},
+		}.Sign(testKey(int(a)))
+		b, err := storedVote(raw)
+		if err != nil {
+			f.Fatal(err)
+		}
+		h.votes = append(h.votes, b)
+	}
+	f.Add(h.bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := decodeHandover(b, storedVote)
+		if err == nil && !bytes.Equal(h.bytes(), b) {
+			t.Errorf("%x decodes to a handover that encodes to %x", b, h.bytes())
+		}
+	})
 }
