@@ -46,7 +46,7 @@ type catching struct {
 	restFor time.Time // the same of rounds
 	retryAt time.Time // when to ask again, if something is missing
 	pollAt  time.Time // when to ask although nothing seems to be missing
-	linked  bool      // a way to a validator has opened, or it is further on: it may have what we have not seen
+	due     bool      // commits are to be asked for now: somebody may have what we have not seen
 	asked   progress  // when the last question of rounds was asked
 	moved   progress  // when something last moved
 	// patience is that of the next try at a state, if the last ended in vain.
@@ -62,7 +62,7 @@ type progress struct {
 // heardLater takes note of a block of an epoch that is not known here: others have
 // commits that end ours, which no block of ours will tell.
 func (c *catching) heardLater(later bool, now time.Time) {
-	c.linked = c.linked || later && !now.Before(c.waitFor)
+	c.due = c.due || later && !now.Before(c.waitFor)
 }
 
 func (c *catching) busy() bool { return c.state != nil || len(c.batch.commits) > 0 }
@@ -206,10 +206,10 @@ func (r *Replica) catchUp() {
 	}
 	far := r.far()
 	again := func(s slot) bool { return slices.Contains(expired, s) } // of somebody else
-	if poll || far || k.linked || again(slotCommits) || len(k.batch.commits) > 0 && !r.now.Before(k.waitFor) {
+	if poll || far || k.due || again(slotCommits) || len(k.batch.commits) > 0 && !r.now.Before(k.waitFor) {
 		r.askCommits()
 	}
-	k.linked = false
+	k.due = false
 	if poll || again(slotRounds) || gap > gapRounds && !far && !r.now.Before(k.restFor) {
 		r.askRounds(s)
 	}
@@ -290,7 +290,7 @@ func (r *Replica) commitsAnswered(q question, a *Answer) {
 	}
 	k.batch.drop(r.last.Index)
 	if !k.batch.continues(q.request, r.last.Index) {
-		k.linked = true // it is asked for again, from where we are by now
+		k.due = true // it is asked for again, from where we are by now
 		return
 	}
 	if len(a.Commits) == 0 {
@@ -309,17 +309,19 @@ func (r *Replica) commitsAnswered(q question, a *Answer) {
 	epoch := r.core.Rules().Epoch
 	if whole := k.batch.whole(); len(whole) > 0 {
 		e, err := r.core.CatchUp(r.now, whole, k.batch.blocks)
-		if err != nil && !errors.Is(err, dag.ErrUncertified) {
+		switch {
+		case err == nil:
+			r.absorb(e)
+			k.batch.drop(r.last.Index)
+		case !errors.Is(err, dag.ErrUncertified):
 			r.endOfCommits(a)
 			return
 		}
-		r.absorb(e)
-		k.batch.drop(r.last.Index)
 	}
 	switch {
 	case r.alarm != AlarmNone:
 	case r.core.Rules().Epoch != epoch:
-		k.linked = true // who is who has changed: whoever's turn it is goes on
+		k.due = true // who is who has changed: whoever's turn it is goes on
 	case vain || a.Head < next.From && len(k.batch.commits) > 0 || k.batch.bytes > batchBytesMax:
 		r.endOfCommits(a) // the votes are not further on
 	case a.Head >= next.From:

@@ -97,7 +97,7 @@ func (r *Replica) end() Effects {
 func (r *Replica) input(in Input) {
 	for _, l := range in.Connected {
 		r.asking.connected(l)
-		r.catching.linked = r.catching.linked || l.Up
+		r.catching.due = r.catching.due || l.Up
 		r.absorb(r.core.Connected(r.now, l.Peer, l.Up))
 	}
 	for _, p := range in.Rounds {

@@ -318,3 +318,40 @@ func TestAnOvertakenStateIsLeft(t *testing.T) {
 	}
 	c.load(500*time.Millisecond, 20*time.Millisecond)
 }
+
+// TestVotesInManyAnswers: the votes of a large committee come one in an answer, which are
+// more answers than are waited for in vain. Each is progress; when none comes the giver
+// is left.
+func TestVotesInManyAnswers(t *testing.T) {
+	c := newCluster(t, 4)
+	c.load(time.Second, 20*time.Millisecond)
+	vote := ask(t, c.nodes[0], Request{Kind: AskRounds, From: 3}).Blocks[0]
+	r := c.add(nil).r
+	r.begin(c.now)
+	r.askAnew(true)
+	s := r.newStateSync()
+	s.asked = true
+	s.certificate = &Certificate{Checkpoint: Checkpoint{Index: 1_000_000}, Votes: make([]dag.Ref, 3*patienceMin)}
+	r.catching.state = s
+	question := func() (asked bool) {
+		r.syncState()
+		asked = r.asking.pending(slotCheckpoint)
+		r.asking.forget(AskCheckpoint)
+		return asked
+	}
+	for range 2 * patienceMin {
+		if !question() {
+			t.Fatalf("with %d votes: not asked for more", len(s.votes))
+		}
+		r.checkpointAnswered(s, &Answer{Kind: AskCheckpoint, Certificate: s.certificate, Blocks: []*dag.Block{vote}})
+	}
+	if len(s.votes) != 2*patienceMin || r.catching.state != s {
+		t.Fatalf("%d votes, and the giver is left", len(s.votes))
+	}
+	for range patienceMin + 2 {
+		question()
+	}
+	if r.catching.state == s {
+		t.Error("a giver that has stopped is not left")
+	}
+}
