@@ -59,14 +59,25 @@ func processesOf(t *testing.T, dir string) (pids []int) {
 	return pids
 }
 
-// socketDirs are where testnets put their sockets.
-func socketDirs(t *testing.T) []string {
+// ownTemp gives a test a temporary directory of its own, in which testnets put their
+// sockets, so with a short name; other tests run meanwhile.
+func ownTemp(t *testing.T) {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "hf*"))
+	dir, err := os.MkdirTemp("", "own")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dirs
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Setenv("TMPDIR", dir)
+}
+
+// noSockets sees that no testnet has left its sockets in the test's temporary directory.
+func noSockets(t *testing.T) {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "hf*"))
+	if err != nil || len(dirs) > 0 {
+		t.Errorf("%v are left: %v", dirs, err)
+	}
 }
 
 // held is a testnet that "up" holds up in this process.
@@ -123,7 +134,7 @@ func (h *held) do(t *testing.T, args ...string) string {
 // A network comes up, trades, is cut and healed, loses a node and gets it back, and
 // goes without a trace.
 func TestTestnetUpCutHealDown(t *testing.T) {
-	before := socketDirs(t)
+	ownTemp(t)
 	h := holdUp(t)
 	first := h.manifest.Nodes[0]
 	gateway := []string{"--api", first.API, "--wallets", filepath.Dir(h.manifest.Faucet.KeyFile)}
@@ -174,7 +185,7 @@ func TestTestnetUpCutHealDown(t *testing.T) {
 		t.Errorf("up ended with %d", code)
 	}
 	h.code <- exitOK
-	nothingLeft(t, h.dir, before)
+	nothingLeft(t, h.dir)
 	if _, stderr, code := call(t, "testnet", "status", "--dir", h.dir); code != exitFailure || !strings.Contains(stderr, "holdfast testnet up") {
 		t.Errorf("status of nothing: exit %d: %s", code, stderr)
 	}
@@ -184,7 +195,7 @@ func all(s testnet.Status, is func(testnet.NodeStatus) bool) bool {
 	return !slices.ContainsFunc(s.Nodes, func(n testnet.NodeStatus) bool { return !is(n) })
 }
 
-func nothingLeft(t *testing.T, dir string, socketsBefore []string) {
+func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is left: %v", dir, err)
@@ -192,11 +203,7 @@ func nothingLeft(t *testing.T, dir string, socketsBefore []string) {
 	if pids := processesOf(t, dir); len(pids) > 0 {
 		t.Errorf("processes are left: %v", pids)
 	}
-	for _, d := range socketDirs(t) {
-		if !slices.Contains(socketsBefore, d) {
-			t.Errorf("%s is left", d)
-		}
-	}
+	noSockets(t)
 }
 
 // Whoever holds the network up may be killed: a paused node ends with it as well.
@@ -240,7 +247,7 @@ func TestTestnetNodesEndWithTheirParent(t *testing.T) {
 var smallRun = filepath.Join("..", "..", "testnet", "testdata", "small.toml")
 
 func TestTestnetRunIsJudged(t *testing.T) {
-	before := socketDirs(t)
+	ownTemp(t)
 	out := t.TempDir()
 	stdout, stderr, code := call(t, "testnet", "run", smallRun, "--out", out, "--seed", "3", "--json")
 	if code != exitOK {
@@ -264,7 +271,7 @@ func TestTestnetRunIsJudged(t *testing.T) {
 		t.Errorf("verdict %v, seed %v, scenario %v", v["verdict"], v["seed"], v["scenario"])
 	}
 	dir := filepath.Dir(v["report"].(string))
-	nothingLeft(t, filepath.Join(dir, "nodes"), before)
+	nothingLeft(t, filepath.Join(dir, "nodes"))
 	if stdout, _, code := call(t, "testnet", "check", dir); code != exitOK || !strings.Contains(stdout, "small, seed 3: held") {
 		t.Errorf("judged again: exit %d: %s", code, stdout)
 	}
@@ -289,7 +296,7 @@ func TestTestnetRunWithoutItsFaultIsInconclusive(t *testing.T) {
 
 // An interrupted run leaves no process and no socket.
 func TestTestnetRunInterrupted(t *testing.T) {
-	before := socketDirs(t)
+	ownTemp(t)
 	out := t.TempDir()
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -306,11 +313,7 @@ func TestTestnetRunInterrupted(t *testing.T) {
 	if pids := processesOf(t, out); len(pids) > 0 {
 		t.Errorf("processes are left: %v", pids)
 	}
-	for _, d := range socketDirs(t) {
-		if !slices.Contains(before, d) {
-			t.Errorf("%s is left", d)
-		}
-	}
+	noSockets(t)
 }
 
 func TestTestnetWrongCommandLine(t *testing.T) {
