@@ -316,6 +316,37 @@ func TestLostDiskIsRemembered(t *testing.T) {
 	}
 }
 
+// TestLostDiskAndAState: a validator that may sign again after the loss of its disk, and has
+// not yet, is cut off and then takes over a state. What it had found out is over with the
+// agreement before, so it asks again.
+func TestLostDiskAndAState(t *testing.T) {
+	c := newCluster(t, 4)
+	c.load(2*time.Second, 20*time.Millisecond)
+	n := c.nodes[1]
+	c.kill(n)
+	n.store = newMemStore()
+	n.cfg.Recover = true
+	c.open(n)
+	c.runUntil(5*time.Second, "may sign again", func() bool { return n.r.recovering == nil })
+	c.drop = func(from, to int) bool { return from == 1 || to == 1 }
+	c.load(15*time.Second, 20*time.Millisecond)
+	c.drop = nil
+	before := n.restored
+	for range 10_000 {
+		if n.restored > before {
+			break
+		}
+		c.run(time.Millisecond)
+	}
+	if n.restored == before || n.r.recovering == nil {
+		t.Fatalf("%d states taken over; asks again: %v", n.restored-before, n.r.recovering != nil)
+	}
+	c.load(2*time.Second, 20*time.Millisecond)
+	if lost, _, _ := n.store.Get([]byte(keyRecover)); lost != nil || n.r.recovering != nil || !caughtUp(c, n)() {
+		t.Errorf("does not take part: %v", n.r)
+	}
+}
+
 func TestLostDiskWaitsForAQuorum(t *testing.T) {
 	c := newCluster(t, 4)
 	c.load(time.Second, 20*time.Millisecond)
