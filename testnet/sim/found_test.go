@@ -84,6 +84,21 @@ func found(t *testing.T, seeds ...uint64) {
 	}
 }
 
+// TestFoundPrunedEpoch: who knew the first committee only found nothing but later epochs.
+// Small tests are in node/replica.
+func TestFoundPrunedEpoch(t *testing.T) {
+	foundNow(t, 397)
+	foundNow(t, 3578)
+}
+
+// TestFoundAnswerOfAnotherEpoch: a validator without its disk asked what it had signed in an
+// epoch that was over for those who answered, and signed rounds of the next one twice.
+func TestFoundAnswerOfAnotherEpoch(t *testing.T) {
+	for _, seed := range []uint64{20, 560, 1826, 3330, 3839} {
+		foundNow(t, seed)
+	}
+}
+
 // TestFoundSeeds are the seeds that first showed what now has small tests in
 // node/dag and node/replica:
 //
