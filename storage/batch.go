@@ -62,6 +62,9 @@ func (b *Batch) Size() int64 {
 	return int64(b.ops.Len())
 }
 
+// roomBytes is what the batch takes of the disk: once in the log, once in a table.
+func (b *Batch) roomBytes() int64 { return 2 * b.Size() }
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	b.ops.Reset()

@@ -232,10 +232,15 @@ func fillAlone(t *testing.T, settle func(*Store) error) {
 // refused in time, can prune at once each time, and has room again from that
 // alone; it never meets the disk's own end.
 func TestFullStorePrunes(t *testing.T) {
-	const disk, times = 4 << 20, 5
+	const disk, times = 8 << 20, 5
 	fs := newTestFS()
 	fs.setRoom(disk)
-	s := mustOpen(t, fs)
+	o := smallOptions(fs)
+	o.ReserveBytes = 1 << 20 // some of the largest batches here, as by default
+	s, err := Open(testDir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer mustClose(t, s)
 	first := s.current
 	random := rand.New(rand.NewPCG(8, 0))

@@ -172,24 +172,43 @@ func (s *Store) exchange(e *engine) {
 	s.drop(old)
 }
 
-// writer returns the engine to write b to. Release it. The caller holds order.
+// writer returns the engine to write b to. Release it, and the batch's room with
+// written, when b is in the log. The caller holds order.
 func (s *Store) writer(b *Batch) (*engine, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	if err := s.room(b); err != nil {
-		return nil, err
-	}
-	if s.current.readOnly {
-		if err := s.resume(); err != nil {
+	e := s.current
+	e.promise(b)
+	err := s.room(b)
+	if err == nil && e.readOnly {
+		e.written(b)
+		if err = s.resume(); err != nil {
 			return nil, err
 		}
+		e = s.current
+		e.promise(b)
 	}
-	s.current.refs++
-	return s.current, nil
+	if err != nil {
+		e.written(b)
+		return nil, err
+	}
+	e.refs++
+	return e, nil
 }
+
+// promise keeps compactions from the room b will take, from before it is looked for: a
+// compaction does so too, and both would take the same.
+func (e *engine) promise(b *Batch) {
+	e.guard.promised.Add(b.roomBytes())
+	e.guard.batches.Add(1)
+}
+
+// written gives up what was promised to b: it is in the log, and counts as memory, or
+// it is refused.
+func (e *engine) written(b *Batch) { e.guard.promised.Add(-b.roomBytes()) }
 
 // room refuses b when the disk could not take it. What sets keys leaves room for
 // all that may be in memory by then, apart from ReserveBytes: writing it out takes
@@ -211,7 +230,7 @@ func (s *Store) room(b *Batch) error {
 	if b.sets == 0 {
 		floor = s.opts.ReserveBytes / deleteFloor
 	}
-	need := uint64(floor + 2*b.Size()) // once in the log, once in a table
+	need := uint64(floor + b.roomBytes())
 	if usage.AvailBytes >= need {
 		return nil
 	}

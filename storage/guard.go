@@ -36,8 +36,10 @@ type guard struct {
 	// memory tells how much the engine has in memory and in no table yet. It is
 	// set once the engine is open.
 	memory atomic.Pointer[func() int64]
-	// promised is what compactions were granted and have not written yet.
+	// promised is what compactions were granted, and what batches were, and have not
+	// written yet.
 	promised atomic.Int64
+	batches  atomic.Int64 // that room was promised to, ever
 	first    atomic.Pointer[Fault]
 	// gone makes Open fail: another engine owns the directory, and a name may
 	// by now mean another file.
@@ -129,6 +131,7 @@ const (
 	spareFloor = 8
 	spareStep  = 64                     // the part of the reserve that a growing table asks for at once
 	sparePause = 200 * time.Millisecond // between a refusal and the engine's next try
+	spareTries = 8                      // looks at room that batches are taking meanwhile
 )
 
 // postponed is what a compaction is told that finds no room: the engine's own
@@ -141,13 +144,25 @@ func (p postponed) Unwrap() error     { return p.Fault }
 
 // spare grants n bytes to a compaction if the free room allows.
 func (g *guard) spare(file string, n int64) error {
-	floor := g.reserve/spareFloor + g.promised.Add(n)
-	if memory := g.memory.Load(); memory != nil {
-		floor += (*memory)()
-	}
-	usage, err := g.FS.GetDiskUsage(g.PathDir(file))
-	if err != nil || usage.AvailBytes >= uint64(floor) || g.fault() != nil {
-		return nil
+	g.promised.Add(n)
+	for range spareTries {
+		batches := g.batches.Load()
+		floor := g.reserve/spareFloor + g.promised.Load()
+		if memory := g.memory.Load(); memory != nil {
+			floor += (*memory)()
+		}
+		// What was claimed before can only have become less of the free room since; but
+		// with a new batch one of the two is out of date.
+		usage, err := g.FS.GetDiskUsage(g.PathDir(file))
+		if err != nil || g.fault() != nil {
+			return nil
+		}
+		if g.batches.Load() == batches {
+			if usage.AvailBytes >= uint64(floor) {
+				return nil
+			}
+			break
+		}
 	}
 	g.promised.Add(-n)
 	time.Sleep(sparePause)

@@ -237,14 +237,18 @@ func (s *Store) Write(b *Batch) error {
 	}
 	s.order.Lock()
 	e, err := s.writer(b)
-	if err != nil || b.Len() == 0 {
+	if err != nil {
 		s.order.Unlock()
-		s.release(e)
 		return err
+	}
+	defer s.release(e)
+	defer e.written(b)
+	if b.Len() == 0 {
+		s.order.Unlock()
+		return nil
 	}
 	wb, seq := s.enqueue(e, &b.ops, true)
 	s.order.Unlock()
-	defer s.release(e)
 	err = s.conclude(e, seq, wb.SyncWait())
 	if err == nil {
 		s.reclaim(e, b)
@@ -272,9 +276,13 @@ func (s *Store) WriteUnsynced(b *Batch) error {
 	}
 	defer s.order.Unlock()
 	e, err := s.writer(b)
-	defer s.release(e)
-	if err != nil || b.Len() == 0 {
+	if err != nil {
 		return err
+	}
+	defer s.release(e)
+	defer e.written(b)
+	if b.Len() == 0 {
+		return nil
 	}
 	_, seq := s.enqueue(e, &b.ops, false)
 	s.unsynced = append(s.unsynced, unsyncedBatch{seq, append([]byte(nil), b.ops.Repr()...)})

@@ -34,7 +34,7 @@ type handover struct {
 // validator, and its votes.
 const (
 	emptyBlockMax    = 1<<10 + dag.CommitteeMax*64 + dag.VotesMax*128
-	handoverBytesMax = ReplyRoomMax // a committee of CommitteeMax needs three quarters of it
+	handoverBytesMax = ReplyRoomMax // the votes of a third of CommitteeMax need half of it
 )
 
 func (h *handover) checkpoint() dag.Checkpoint {
@@ -159,6 +159,10 @@ func (h *handover) trim(c *dag.Committee) {
 // handOver completes the handover of the epoch whose last commit was just executed, and
 // returns the next committee.
 func (r *Replica) handOver() *dag.Committee {
+	if r.ending == nil { // a quorum asks for the end of an epoch that no state ends
+		r.raise(AlarmFork)
+		return r.committee
+	}
 	rules, _ := r.verifier.of(r.core.Rules().Epoch)
 	named, _, err := ledger.VerifyCommitteeProof(r.ending.Root, r.ending.proof)
 	if err != nil {
@@ -174,16 +178,16 @@ func (r *Replica) handOver() *dag.Committee {
 // the votes that commits since have brought.
 func (r *Replica) openEnd(epoch uint64) error {
 	r.ending = nil
-	if sameCommittee(r.committee, r.ledger.Committee()) {
-		return nil
-	}
 	raw, err := get(r.store, indexKey(prefixHandover, epoch))
 	if raw == nil {
-		return err // named by the epoch before: the first commit of this one decides
+		return err
 	}
 	h, err := decodeHandover(raw, storedVote)
 	if err != nil {
 		return fmt.Errorf("%w: the handover of epoch %d: %w", ErrDamaged, epoch, err)
+	}
+	if h.Index > r.last.Index {
+		return nil // somebody has given it to us: we have not come there yet
 	}
 	h.votes = nil
 	for index := h.Index + 1; index <= r.last.Index; index++ {

@@ -268,6 +268,65 @@ func TestFirstNamedTakesOver(t *testing.T) {
 	}
 }
 
+// TestEndThatIsTakenBack: governors name another committee and then the running one again,
+// before the epoch ends. It ends all the same, also for who is restarted meanwhile, and
+// the next one brings the first committee back.
+func TestEndThatIsTakenBack(t *testing.T) {
+	c := newCluster(t, 4)
+	c.load(time.Second, 20*time.Millisecond)
+	for _, n := range c.nodes {
+		n.cfg.MinRound = 100 * time.Millisecond
+		c.restart(n)
+	}
+	c.load(time.Second, 20*time.Millisecond)
+	c.vote(2, 1, 1, 1)
+	c.run(110 * time.Millisecond)
+	c.vote(1, 1, 1, 1)
+	n := c.nodes[3]
+	takenBack := func() bool { return n.r.ending != nil && sameCommittee(n.r.committee, n.r.ledger.Committee()) }
+	for range 2000 {
+		if takenBack() {
+			break
+		}
+		c.run(time.Millisecond)
+	}
+	if !takenBack() {
+		t.Fatalf("it is not taken back before the epoch ends: %v", n.r)
+	}
+	c.restart(n)
+	if n.r.ending == nil {
+		t.Error("after a restart it knows nothing of the end")
+	}
+	c.load(5*time.Second, 20*time.Millisecond)
+	for _, n := range c.nodes {
+		if n.r.Status().Epoch != 2 || n.r.Committee().Total() != 4 {
+			t.Fatalf("%v", n.r)
+		}
+		c.handsOver(n)
+	}
+}
+
+// TestLargestHandover: the blocks of the largest committee are within their bound, and so
+// many as its handover needs have room in a reply.
+func TestLargestHandover(t *testing.T) {
+	parents := make([]dag.Ref, dag.CommitteeMax)
+	for i := range parents {
+		parents[i] = dag.Ref{Slot: dag.Slot{Round: maxUint64, Author: dag.Author(i)}}
+	}
+	raw := dag.Draft{
+		Epoch: maxUint64, Slot: dag.Slot{Round: maxUint64, Author: dag.CommitteeMax - 1}, TimeMs: maxUint64, Parents: parents,
+		Votes: slices.Repeat([]dag.Vote{{Index: maxUint64, Checkpoint: true}}, dag.VotesMax), Flags: dag.FlagClose,
+	}.Sign(testKey(0))
+	if len(raw) > emptyBlockMax {
+		t.Errorf("a block without payload of %d bytes, at most %d are kept", len(raw), emptyBlockMax)
+	}
+	const third = dag.CommitteeMax/3 + 1
+	if size := third*(len(raw)+4) + ledger.CommitteeProofMax; size > handoverBytesMax {
+		t.Errorf("a handover of %d bytes, at most %d have room", size, handoverBytesMax)
+	}
+	t.Logf("%d bytes a block", len(raw))
+}
+
 // TestNoStateOfAnEnd: with checkpoints and snapshots at every commit, none is of a state
 // between the one that names the next committee and the end of the epoch; and who is
 // given one does not take it.
