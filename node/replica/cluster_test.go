@@ -293,6 +293,16 @@ func (c *cluster) restart(n *node) {
 	c.open(n)
 }
 
+// loseDisk starts a validator on an empty disk and says that it has lost the other one.
+func (c *cluster) loseDisk(n *node) {
+	c.t.Helper()
+	c.kill(n)
+	n.store = newMemStore()
+	n.cfg.Recover = true
+	c.open(n)
+	n.cfg.Recover = false
+}
+
 func (c *cluster) after(d time.Duration, do func()) {
 	c.seq++
 	heap.Push(&c.events, event{c.now.Add(d), c.seq, do})

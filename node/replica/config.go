@@ -29,7 +29,8 @@ type Config struct {
 	// longest; LeaderTimeout is how long a round waits for its leader.
 	MinRound, IdleRound, LeaderTimeout time.Duration
 
-	// AskTimeout is how long a request may take before another validator is asked.
+	// AskTimeout is how long a request may take before another validator is asked; up to
+	// four times as long where answers come later.
 	AskTimeout time.Duration
 
 	// CheckpointEvery is the number of commits from one checkpoint to the next,

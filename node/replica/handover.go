@@ -20,8 +20,9 @@ import (
 // validators, which weigh more than F, say the state's root as well. So votes of more
 // than F weight are always among the blocks that the end of the epoch commits; and so many
 // are enough, since one is an honest validator's. From that state to the end of the epoch
-// honest validators vote for no other state. None in between can be taken for it, and
-// nobody can take over one of these without having seen the end begin.
+// honest validators vote for no other state, and never for one of an epoch before, which
+// names another committee as well. So none can be taken for it, and nobody can take over a
+// state in between without having seen the end begin.
 
 // handover is the end of an epoch.
 type handover struct {

@@ -171,11 +171,7 @@ func TestLostDiskAfterAChange(t *testing.T) {
 		c.change(2, 1, 1, 2)
 		c.load(after, 20*time.Millisecond)
 		signed := n.own
-		c.kill(n)
-		n.store = newMemStore()
-		n.cfg.Recover = true
-		c.open(n)
-		n.cfg.Recover = false
+		c.loseDisk(n)
 		c.load(3*time.Second, 20*time.Millisecond)
 		c.runUntil(5*time.Second, "takes part again", func() bool {
 			return n.r.recovering == nil && n.own.Epoch == 1 && n.own.Round > signed.Round && caughtUp(c, n)()
@@ -212,15 +208,65 @@ func ending(t *testing.T, c *cluster, n *node) {
 	t.Fatal("the end does not begin")
 }
 
-// TestEndIsOpenedAgain: every node is restarted at the end of the epoch, with the state
-// that names the next committee behind it. All hand over.
-func TestEndIsOpenedAgain(t *testing.T) {
+// slowRounds is a cluster with some history, whose epochs take long to end.
+func slowRounds(t *testing.T) *cluster {
 	c := newCluster(t, 4)
 	c.load(time.Second, 20*time.Millisecond)
 	for _, n := range c.nodes {
 		n.cfg.MinRound = 100 * time.Millisecond
 		c.restart(n)
 	}
+	c.load(time.Second, 20*time.Millisecond)
+	return c
+}
+
+// TestNoVoteForAnEpochBefore: all lose power when an epoch has just ended. None votes in
+// the next for a state of the one before: it names that one's committee, and so many votes
+// would hand the next epoch back to it.
+func TestNoVoteForAnEpochBefore(t *testing.T) {
+	c := newCluster(t, 4)
+	for _, n := range c.nodes {
+		n.cfg.CheckpointEvery, n.cfg.SnapshotEvery = 1, 40
+		c.restart(n)
+	}
+	c.load(time.Second, 20*time.Millisecond)
+	c.vote(2, 1, 1, 1)
+	restarted := map[*node]bool{}
+	for range 5000 {
+		c.run(time.Millisecond)
+		for _, n := range c.nodes {
+			if !restarted[n] && n.r.Status().Epoch == 1 && n.r.last.Epoch == 0 {
+				restarted[n] = true
+				c.restart(n)
+			}
+		}
+	}
+	if len(restarted) != 4 {
+		t.Fatalf("%d of four are restarted at the turn", len(restarted))
+	}
+	c.load(time.Second, 20*time.Millisecond)
+	seen := 0
+	err := Rounds(c.nodes[0].store, Own{Epoch: 2}, 1, 1, func(_ dag.Ref, raw []byte) bool {
+		b, err := storedVote(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range b.Votes() {
+			if seen++; v.Checkpoint && c.commits[v.Index].Epoch != 1 {
+				t.Errorf("%v votes for the state after commit %d, of epoch 0", b.Ref(), v.Index)
+			}
+		}
+		return true
+	})
+	if err != nil || seen == 0 {
+		t.Errorf("%d votes: %v", seen, err)
+	}
+}
+
+// TestEndIsOpenedAgain: every node is restarted at the end of the epoch, with the state
+// that names the next committee behind it. All hand over.
+func TestEndIsOpenedAgain(t *testing.T) {
+	c := slowRounds(t)
 	ending(t, c, c.nodes[0])
 	for _, n := range c.nodes {
 		before := n.r.ending
@@ -244,13 +290,7 @@ func TestEndIsOpenedAgain(t *testing.T) {
 // TestFirstNamedTakesOver: governors change their mind before anybody has executed what
 // they named first. That committee takes over, and hands over to the other at once.
 func TestFirstNamedTakesOver(t *testing.T) {
-	c := newCluster(t, 4)
-	c.load(time.Second, 20*time.Millisecond)
-	for _, n := range c.nodes {
-		n.cfg.MinRound = 100 * time.Millisecond
-		c.restart(n)
-	}
-	c.load(time.Second, 20*time.Millisecond)
+	c := slowRounds(t)
 	c.vote(2, 1, 1, 1)
 	c.run(110 * time.Millisecond)
 	c.vote(1, 1, 1, 3)
@@ -272,13 +312,7 @@ func TestFirstNamedTakesOver(t *testing.T) {
 // before the epoch ends. It ends all the same, also for who is restarted meanwhile, and
 // the next one brings the first committee back.
 func TestEndThatIsTakenBack(t *testing.T) {
-	c := newCluster(t, 4)
-	c.load(time.Second, 20*time.Millisecond)
-	for _, n := range c.nodes {
-		n.cfg.MinRound = 100 * time.Millisecond
-		c.restart(n)
-	}
-	c.load(time.Second, 20*time.Millisecond)
+	c := slowRounds(t)
 	c.vote(2, 1, 1, 1)
 	c.run(110 * time.Millisecond)
 	c.vote(1, 1, 1, 1)

@@ -156,7 +156,7 @@ func (r *Replica) replay() ([]dag.Commit, error) {
 			return nil, err
 		}
 		if c.Epoch != r.last.Epoch {
-			votes = nil // what was not certified in its epoch never is
+			votes = nil // what was not certified in its epoch never is; see handover
 		}
 		done := commitOf(&c, ops)
 		r.ledger.Apply(batchOf(&done))
@@ -217,6 +217,7 @@ func (r *Replica) openCore(tail []dag.Commit) error {
 		collected = collectedAfter(r.last.Leader.Round)
 		if r.last.Closes(rules.Committee) {
 			epoch, collected = epoch+1, 0
+			r.roots = nil // as in replay: a vote is for a state of its own epoch; see handover
 			if rules, ok = r.verifier.of(epoch); !ok {
 				return fmt.Errorf("%w: the committee of epoch %d is missing", ErrDamaged, epoch)
 			}

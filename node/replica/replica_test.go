@@ -294,11 +294,7 @@ func TestLostDiskIsRemembered(t *testing.T) {
 	c := newCluster(t, 4)
 	c.load(2*time.Second, 20*time.Millisecond)
 	n := c.nodes[1]
-	c.kill(n)
-	n.store = newMemStore()
-	n.cfg.Recover = true
-	c.open(n)
-	n.cfg.Recover = false
+	c.loseDisk(n)
 	c.runUntil(5*time.Second, "may sign again", func() bool { return n.r.recovering == nil })
 	old := n.r.Status().OwnRound
 	c.runUntil(5*time.Second, "signs again", func() bool { return n.r.Status().OwnRound > old })
@@ -323,10 +319,7 @@ func TestLostDiskAndAState(t *testing.T) {
 	c := newCluster(t, 4)
 	c.load(2*time.Second, 20*time.Millisecond)
 	n := c.nodes[1]
-	c.kill(n)
-	n.store = newMemStore()
-	n.cfg.Recover = true
-	c.open(n)
+	c.loseDisk(n)
 	c.runUntil(5*time.Second, "may sign again", func() bool { return n.r.recovering == nil })
 	c.drop = func(from, to int) bool { return from == 1 || to == 1 }
 	c.load(15*time.Second, 20*time.Millisecond)
